@@ -1,0 +1,84 @@
+"""One description of the package for colcon (ament_python) and for pip."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+try:  # setuptools >= 64; Humble's 59 has no PEP 660 and needs no exception from it
+    from setuptools.command.editable_wheel import editable_wheel
+except ImportError:
+    editable_wheel = None
+
+NAME = "ebt_policy_ros"
+SHARED = ("launch", "config", "models")
+"""Folders installed under share/ebt_policy_ros, as ament_index and ebt_policy_ros.resources expect them."""
+
+
+def shared_files() -> list[tuple[str, list[str]]]:
+    """(target folder, files) for the ament resource marker, package.xml and everything in ``SHARED``."""
+    share = Path("share") / NAME
+    by_target = {
+        "share/ament_index/resource_index/packages": [f"resource/{NAME}"],
+        str(share): ["package.xml"],
+    }
+    for folder in SHARED:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.parts):
+                by_target.setdefault(str(share / path.parent), []).append(str(path))
+    return sorted(by_target.items())
+
+
+commands = {}
+if editable_wheel is not None:
+
+    class EditableWheel(editable_wheel):  # type: ignore[misc, valid-type]
+        """Leaves the data files out: copies in sys.prefix/share would hide later edits in the checkout."""
+
+        def run(self) -> None:
+            self.distribution.data_files = []
+            super().run()
+
+    commands["editable_wheel"] = EditableWheel
+
+# Ranges say what should work; constraints.txt says what was tested together, and the Makefile installs that.
+SIMULATION = ["robosuite==1.5.2", "mujoco>=3.3.7,<3.10", "numpy<2", "ml-dtypes<0.6", "PyOpenGL>=3.1"]
+TESTS = ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="A ROS 2 node that drives a robot arm with an Energy-Based Transformer policy",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="ebt_policy_ros maintainers",
+    maintainer_email="maintainers@ebt-policy-ros.example.org",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["py.typed"]},
+    data_files=shared_files(),
+    python_requires=">=3.10",
+    install_requires=[
+        "numpy>=1.21",
+        "pyyaml>=5.4",
+        "opencv-python-headless<5",  # OpenCV 5 breaks cv_bridge of nodes in the same process
+        "torch>=2.4",
+        "safetensors>=0.4",
+        # The ROS graph on machines without ROS 2.
+        "cyclonedds>=0.10.5",
+        "rosbags>=0.10.5",
+    ],
+    extras_require={
+        "sim": SIMULATION,
+        "train": [*SIMULATION, "tqdm>=4"],
+        "test": TESTS,
+    },
+    cmdclass=commands,
+    zip_safe=True,
+    entry_points={
+        "console_scripts": [
+            "ebt-policy = ebt_policy_ros.cli.main:main",
+            "policy_node = ebt_policy_ros.cli.nodes:policy_node",
+            "sim_node = ebt_policy_ros.cli.nodes:sim_node",
+        ],
+    },
+)
