@@ -1,0 +1,72 @@
+"""SafeChunk -> trajectory_msgs JointTrajectory (the only way out), and JointTrajectory -> arrays for the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ebt_policy_ros.core.errors import MessageError
+from ebt_policy_ros.core.types import Floats, SafeChunk
+from ebt_policy_ros.messages.stamps import read_nanoseconds, read_stamp_ns, set_duration_ns, set_stamp_ns
+
+
+def trajectory_message(chunk: SafeChunk, trajectory_class: Callable[[], Any], point_class: Callable[[], Any]) -> Any:
+    """A JointTrajectory of ``trajectory_class`` that keeps the rules of a joint_trajectory_controller.
+
+    Positions [rad or m] and velocities [rad/s or m/s] at every point, strictly increasing ``time_from_start``, zero
+    velocity at the last point: a SafeChunk has them by construction. Anything else is a TypeError.
+    """
+    if not isinstance(chunk, SafeChunk):
+        raise TypeError(f"only a SafeChunk can become a trajectory message, got {type(chunk).__name__}")
+    message = trajectory_class()
+    set_stamp_ns(message.header.stamp, chunk.start_ns)
+    message.joint_names = list(chunk.joint_names)
+    points = []
+    for time_s, positions, velocities in zip(chunk.times_s, chunk.positions, chunk.velocities, strict=True):
+        point = point_class()
+        point.positions = [float(value) for value in positions]
+        point.velocities = [float(value) for value in velocities]
+        set_duration_ns(point.time_from_start, round(float(time_s) * 1e9))
+        points.append(point)
+    message.points = points
+    return message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrajectoryReading:
+    """A JointTrajectory as arrays: N points, D joints."""
+
+    start_ns: int
+    """Header stamp [ns, ROS time]; 0 means at once."""
+    joint_names: tuple[str, ...]
+    times_s: Floats
+    """(N,) time_from_start [s], as sent."""
+    positions: Floats
+    """(N, D) [rad or m]."""
+    velocities: Floats | None
+    """(N, D) [rad/s or m/s]; None when no point has any."""
+
+
+def read_trajectory(message: Any) -> TrajectoryReading:
+    """A JointTrajectory as arrays; MessageError when it is ragged or not made of numbers. The controller judges it."""
+    start_ns = read_stamp_ns(message)
+    try:
+        names = tuple(str(name) for name in message.joint_names)
+        points = list(message.points)
+        times_s = np.array([read_nanoseconds("time_from_start", p.time_from_start) for p in points], np.float64) / 1e9
+        positions = [np.array(point.positions, dtype=np.float64) for point in points]
+        velocities = [np.array(point.velocities, dtype=np.float64) for point in points]
+    except (AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, MessageError):
+            raise
+        raise MessageError(f"expected a trajectory_msgs JointTrajectory ({error})") from error
+    for field, rows in (("positions", positions), ("velocities", velocities)):
+        for index, row in enumerate(rows):
+            if row.shape != (len(names),) and not (field == "velocities" and not any(v.size for v in velocities)):
+                raise MessageError(f"trajectory point {index}: expected {len(names)} {field}, got {row.size}")
+    matrix = np.reshape(np.array(positions, dtype=np.float64), (len(points), len(names)))
+    has_velocities = any(row.size for row in velocities)
+    return TrajectoryReading(start_ns, names, times_s, matrix, np.array(velocities) if has_velocities else None)
