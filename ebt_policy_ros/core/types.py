@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from types import MappingProxyType
+from typing import Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ebt_policy_ros.core.errors import ShapeError
+from ebt_policy_ros.core.errors import SafetyError, ShapeError
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -38,7 +39,8 @@ class Observation:
     """What the robot sees at one instant, in its own units."""
 
     stamp_ns: int
-    """Time of the newest joint state used [ns, ROS time]; the chunk planned from it starts here."""
+    """Stamp of the newest image in the set [ns, ROS time] (of the joints, without cameras); the joints are
+    interpolated to it, and row 0 of the chunk planned from it belongs to it."""
     images: Mapping[str, Pixels]
     """Camera name -> (height, width, 3) uint8 RGB, any size; the runtime resizes."""
     joint_names: tuple[str, ...]
@@ -109,3 +111,90 @@ class Minimum:
     terms: Mapping[str, float] = field(default_factory=dict)
     """Further evidence for the uncertainty score, by name (such as ``expected_energy``, ``energy_scale``,
     ``unfamiliarity``), as far as the bundle has heads for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment on the two clocks the node lives with; in lockstep simulation both read the same."""
+
+    ros_ns: int
+    """ROS time [ns]: what message stamps are compared with; may be simulated, stop, or jump back."""
+    steady_ns: int
+    """Monotonic time of this machine [ns]: what receive times are compared with; never stops."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NormalisedObservation:
+    """An observation as the energy sees it: joints scaled to about [-1, 1], images untouched."""
+
+    images: Mapping[str, Pixels]
+    """Camera name -> (height, width, 3) uint8 RGB, any size; the runtime resizes and scales."""
+    positions: Floats
+    """(D,) normalised to about [-1, 1]; values outside the training range go beyond."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", as_floats("normalised positions", self.positions, (None,)))
+        object.__setattr__(self, "images", MappingProxyType(dict(self.images)))
+
+
+SAFETY_KEY: Final = object()
+"""Handed over by ``core/safety.py`` alone: whoever builds a SafeChunk without going through it gets a SafetyError."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SafeChunk:
+    """A trajectory that keeps every limit of the robot, also between its points; only ``core/safety.py`` makes one.
+
+    Between two points the acceleration is constant, so a controller's cubic Hermite interpolation is that parabola.
+    """
+
+    start_ns: int
+    """Header stamp [ns, ROS time]: the splice, never in the past when the chunk is emitted."""
+    joint_names: tuple[str, ...]
+    times_s: Floats
+    """(N,) time from start [s], strictly increasing from 0."""
+    positions: Floats
+    """(N, D) [rad or m]; the first row is the running command at the splice."""
+    velocities: Floats
+    """(N, D) [rad/s or m/s]; the last row is zero."""
+    key: InitVar[object]
+
+    def __post_init__(self, key: object) -> None:
+        if key is not SAFETY_KEY:
+            raise SafetyError("a SafeChunk is made by the safety stage only: pass the targets through core.safety")
+        shape = (None, len(self.joint_names))
+        object.__setattr__(self, "times_s", as_floats("times", self.times_s, (None,)))
+        object.__setattr__(self, "positions", as_floats("positions", self.positions, shape))
+        object.__setattr__(self, "velocities", as_floats("velocities", self.velocities, shape))
+        num_points = len(self.times_s)
+        if num_points < 2 or len(self.positions) != num_points or len(self.velocities) != num_points:
+            raise ShapeError(
+                f"safe chunk: expected two or more points alike, got {num_points} times, {len(self.positions)} "
+                f"positions, {len(self.velocities)} velocities"
+            )
+        if self.times_s[0] < 0.0 or (np.diff(self.times_s) <= 0.0).any() or self.velocities[-1].any():
+            raise ShapeError("safe chunk: expected strictly increasing times from 0 on and rest at the last point")
+
+    def __reduce__(self) -> NoReturn:
+        raise SafetyError("a SafeChunk does not travel by pickle: send the trajectory message made of it")
+
+    @property
+    def end_ns(self) -> int:
+        """When the last point is reached [ns, ROS time]."""
+        return self.start_ns + round(float(self.times_s[-1]) * 1e9)
+
+    def sample(self, stamp_ns: int) -> tuple[Floats, Floats]:
+        """Positions and velocities (D,) at a time; before the start the first point, after the end rest at the last."""
+        time_s = (stamp_ns - self.start_ns) * 1e-9
+        if time_s <= self.times_s[0]:
+            return self.positions[0], self.velocities[0]
+        if time_s >= self.times_s[-1]:
+            return self.positions[-1], self.velocities[-1]
+        right = int(np.searchsorted(self.times_s, time_s, side="right"))
+        left = right - 1
+        span_s = self.times_s[right] - self.times_s[left]
+        since_s = time_s - self.times_s[left]
+        acceleration = (self.velocities[right] - self.velocities[left]) / span_s
+        velocities = self.velocities[left] + acceleration * since_s
+        positions = self.positions[left] + (self.velocities[left] + velocities) * (since_s / 2.0)
+        return positions, velocities
