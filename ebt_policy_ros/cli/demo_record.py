@@ -1,0 +1,172 @@
+"""What a demo run saw, as data: filled by the monitor, turned into JSON and into the HTML report."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ebt_policy_ros.cli.results import energy_summary, latency_summary, versions
+from ebt_policy_ros.cli.trajectory_rules import Violation
+
+CALM_STATES = ("running", "waiting")
+"""States in which the arm does what the policy wants, without retry's help."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRecord:
+    """One chunk, as ``~/status`` told it. Times are simulated seconds since the episode began."""
+
+    time_s: float
+    state: str
+    energy: float | None
+    uncertainty: float | None
+    attempt: int
+    steps: int
+    network_evaluations: int
+    latency_ms: float | None
+    """Camera to chunk, wall time [ms]."""
+    reason: str = ""
+    dropped_points: int = 0
+    clamps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """One camera picture of the film."""
+
+    time_s: float
+    camera: str
+    jpeg: bytes
+
+
+@dataclass
+class EpisodeRecord:
+    """One live episode."""
+
+    index: int
+    seed: int
+    success: bool = False
+    gave_up: bool = False
+    perturbed_at_s: float | None = None
+    """When the cube was moved away [simulated s]; None in an undisturbed episode."""
+    duration_s: float = 0.0
+    """[simulated s]"""
+    duration_wall_s: float = 0.0
+    num_trajectories: int = 0
+    cycles: list[CycleRecord] = field(default_factory=list)
+    frames: list[FrameRecord] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+
+    @property
+    def retries(self) -> int:
+        """How often retry took over: changes from a calm state into holding, retreating or thinking more."""
+        states = [cycle.state for cycle in self.cycles]
+        return sum(
+            1
+            for before, after in zip(["running", *states], states, strict=False)
+            if before in CALM_STATES and after not in (*CALM_STATES, "given up")
+        )
+
+    @property
+    def is_calm(self) -> bool:
+        """Nothing disturbed the episode and retry never took over."""
+        return self.perturbed_at_s is None and self.retries == 0 and not self.gave_up
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a word or two."""
+        if self.success:
+            return "recovered" if self.perturbed_at_s is not None or self.retries else "lifted"
+        return "gave up" if self.gave_up else "out of time"
+
+    def as_json(self) -> dict[str, Any]:
+        """The episode as its entry in the result file."""
+        evaluations = [cycle.network_evaluations for cycle in self.cycles if cycle.network_evaluations > 0]
+        return {
+            "index": self.index,
+            "seed": self.seed,
+            "success": self.success,
+            "gave_up": self.gave_up,
+            "verdict": self.verdict,
+            "perturbed": self.perturbed_at_s is not None,
+            "perturbed_at_s": self.perturbed_at_s,
+            "calm": self.is_calm,
+            "retries": self.retries,
+            "steps": sum(cycle.steps for cycle in self.cycles),
+            "chunks": len(evaluations),
+            "network_evaluations_per_chunk": _mean(evaluations),
+            "duration_s": round(self.duration_s, 3),
+            "duration_wall_s": round(self.duration_wall_s, 3),
+            "energy": energy_summary([c.energy for c in self.cycles if c.energy is not None]),
+            "uncertainty": {
+                "max": max((c.uncertainty for c in self.cycles if c.uncertainty is not None), default=None)
+            },
+            "states": dict(Counter(cycle.state for cycle in self.cycles)),
+            "trajectories": self.num_trajectories,
+            "trajectory_violations": len(self.violations),
+        }
+
+
+@dataclass
+class DemoRecord:
+    """A whole run."""
+
+    model: str
+    seed: int
+    threshold: float | None = None
+    """Uncertainty at which retry takes over, as the node states it."""
+    episodes: list[EpisodeRecord] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    """Sentences about what went wrong with the run itself (a process that died, an interruption)."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What else a reader wants to know, by name: machine, domain, task."""
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the episodes in which the cube was lifted; None before any."""
+        return _mean([float(episode.success) for episode in self.episodes])
+
+    def latencies_ms(self) -> list[float]:
+        """Camera-to-chunk latencies of all chunks [ms]."""
+        return [c.latency_ms for episode in self.episodes for c in episode.cycles if c.latency_ms is not None]
+
+    def network_evaluations_per_chunk(self, *, calm_only: bool = False) -> float | None:
+        """Mean number of network passes per chunk, over all episodes or over the calm ones."""
+        chosen = [episode for episode in self.episodes if episode.is_calm or not calm_only]
+        return _mean([c.network_evaluations for e in chosen for c in e.cycles if c.network_evaluations > 0])
+
+    def violations(self) -> list[Violation]:
+        """Every rule of the joint_trajectory_controller that a published trajectory broke."""
+        return [violation for episode in self.episodes for violation in episode.violations]
+
+    def as_json(self) -> dict[str, Any]:
+        """The result file."""
+        return {
+            "command": "demo",
+            "model": self.model,
+            "seed": self.seed,
+            "episodes": [episode.as_json() for episode in self.episodes],
+            "success_rate": self.success_rate,
+            "gave_up": sum(episode.gave_up for episode in self.episodes),
+            "threshold": self.threshold,
+            "chunk_latency_ms": latency_summary(self.latencies_ms()),
+            "network_evaluations_per_chunk": self.network_evaluations_per_chunk(),
+            "network_evaluations_per_calm_chunk": self.network_evaluations_per_chunk(calm_only=True),
+            "trajectory_rules": {
+                "checked": sum(episode.num_trajectories for episode in self.episodes),
+                "violations": len(self.violations()),
+                "by_rule": dict(Counter(violation.rule for violation in self.violations())),
+                "details": [f"{v.rule}: {v.detail}" for v in self.violations()[:20]],
+            },
+            "settings": dict(self.settings),
+            "trouble": list(self.trouble),
+            "versions": versions(),
+            "created_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        }
+
+
+def _mean(values: list[float] | list[int]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,181 @@
+"""SVG drawings for the report, as text: an episode's energy and uncertainty over time, and a histogram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+import numpy as np
+
+from ebt_policy_ros.cli.demo_record import CALM_STATES, EpisodeRecord
+
+ENERGY, UNCERTAINTY, THRESHOLD, INK, FAINT = "#0b6e99", "#b4540a", "#b3261e", "#1c2733", "#8a97a6"
+STATE_COLOURS = {
+    "thinking more": "#fde9a9",
+    "holding": "#d6def0",
+    "retreating": "#f6cfc3",
+    "given up": "#d9d4d8",
+}
+"""Background of the time in which retry is in charge."""
+
+WIDTH, LEFT, RIGHT = 900, 62, 16
+ENERGY_TOP, ENERGY_HEIGHT = 26, 210
+UNCERTAINTY_TOP, UNCERTAINTY_HEIGHT = 272, 130
+HEIGHT = UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT + 40
+
+Scale = Callable[[float], float]
+
+
+def episode_chart(episode: EpisodeRecord, threshold: float | None) -> str:
+    """Energy above, uncertainty with its threshold below, on one time axis; retry's time is shaded."""
+    end_s = max([episode.duration_s, 0.1, *(cycle.time_s for cycle in episode.cycles)])
+    x = _scale(0.0, end_s, LEFT, WIDTH - RIGHT)
+    energies = [(c.time_s, c.energy) for c in episode.cycles if c.energy is not None and math.isfinite(c.energy)]
+    scores = [(c.time_s, c.uncertainty) for c in episode.cycles if c.uncertainty is not None]
+    ticks = nice_ticks([value for _, value in energies])
+    energy_y = _scale(ticks[0], ticks[-1], ENERGY_TOP + ENERGY_HEIGHT, ENERGY_TOP)
+    score_y = _scale(0.0, 1.0, UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT, UNCERTAINTY_TOP)
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-left="{LEFT}" data-right="{WIDTH - RIGHT}" '
+        f'data-end="{end_s:.3f}" aria-label="Energy and uncertainty of episode {episode.index + 1}">',
+        *_state_bands(episode, x, end_s),
+        *_axis(ticks, energy_y, "energy of the chunk", ENERGY_TOP, ENERGY_HEIGHT),
+        *_axis([0.0, 0.5, 1.0], score_y, "uncertainty", UNCERTAINTY_TOP, UNCERTAINTY_HEIGHT),
+        *_time_axis(x, end_s),
+    ]
+    if threshold is not None:
+        y = score_y(min(max(threshold, 0.0), 1.0))
+        parts.append(_line(LEFT, y, WIDTH - RIGHT, y, THRESHOLD, 'stroke-dasharray="6 4"'))
+        parts.append(_text(WIDTH - RIGHT, y - 5, f"threshold {threshold:.2f}", THRESHOLD, "end"))
+    parts.append(_path(energies, x, energy_y, ENERGY))
+    parts.append(_path(scores, x, score_y, UNCERTAINTY))
+    parts += _marks(episode, x, end_s)
+    parts.append(
+        f'<line class="cursor" x1="{LEFT}" y1="{ENERGY_TOP}" x2="{LEFT}" y2="{UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT}" '
+        f'stroke="{INK}" stroke-width="1" opacity="0"/></svg>'
+    )
+    return "".join(parts)
+
+
+def histogram(values: Sequence[float], unit: str, *, width: int = 560, height: int = 200) -> str:
+    """Counts of ``values`` in up to 30 bins, with median and 99th percentile marked; a sentence when there are none."""
+    if not values:
+        return "<p>No samples.</p>"
+    top, bottom, left, right = 26, height - 34, 44, width - 12
+    p50, p99 = (float(np.percentile(values, q)) for q in (50, 99))
+    limit = max(p99 * 1.15, 1e-3)
+    shown = np.clip(np.asarray(values, dtype=np.float64), 0.0, limit)
+    counts, edges = np.histogram(shown, bins=min(30, max(8, len(values) // 4)), range=(0.0, limit))
+    x, y = _scale(0.0, limit, left, right), _scale(0.0, max(1.0, float(counts.max())), bottom, top)
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="Histogram of latencies">']
+    for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
+        if count:
+            parts.append(
+                f'<rect x="{x(low) + 0.5:.1f}" y="{y(count):.1f}" width="{max(1.0, x(high) - x(low) - 1):.1f}" '
+                f'height="{bottom - y(count):.1f}" fill="{ENERGY}" opacity="0.8"/>'
+            )
+    for tick in nice_ticks([0.0, limit]):
+        if 0 <= tick <= limit:
+            parts.append(_text(x(tick), bottom + 16, f"{tick:g}", FAINT, "middle"))
+    parts.append(_text(right, height - 4, unit, FAINT, "end"))
+    parts.append(_text(left - 6, y(float(counts.max())) + 4, str(int(counts.max())), FAINT, "end"))
+    for value, name, anchor in ((p50, "median", "start"), (p99, "99 %", "end")):
+        parts.append(_line(x(value), top - 8, x(value), bottom, THRESHOLD, 'stroke-dasharray="4 3"'))
+        shift = 4 if anchor == "start" else -4
+        parts.append(_text(x(value) + shift, top - 10, f"{name} {value:.0f} {unit}", THRESHOLD, anchor))
+    parts.append(_line(left, bottom, right, bottom, FAINT))
+    return "".join([*parts, "</svg>"])
+
+
+def nice_ticks(values: Sequence[float], count: int = 4) -> list[float]:
+    """About ``count`` + 1 round numbers that enclose ``values``; 0 and 1 when there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if high - low < 1e-12:
+        low, high = low - 0.5, high + 0.5
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * power >= raw)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Scale:
+    span = high - low or 1.0
+    return lambda value: start + (end - start) * (value - low) / span
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="1" {more}/>'
+
+
+def _text(x: float, y: float, text: str, colour: str, anchor: str = "start", more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}" {more}>{escape(text)}</text>'
+
+
+def _path(points: Sequence[tuple[float, float]], x: Scale, y: Scale, colour: str) -> str:
+    if not points:
+        return ""
+    places = [(x(time_s), y(value)) for time_s, value in points]
+    line = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
+    dots = "".join(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.1" fill="{colour}"/>' for px, py in places)
+    return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-linejoin="round"/>{dots}'
+
+
+def _axis(ticks: Sequence[float], y: Scale, title: str, top: float, height: float) -> list[str]:
+    parts = [_text(LEFT, top - 8, title, INK, more='font-weight="600"')]
+    for tick in ticks:
+        parts.append(_line(LEFT, y(tick), WIDTH - RIGHT, y(tick), "#e3e8ee"))
+        parts.append(_text(LEFT - 8, y(tick) + 4, f"{tick:g}", FAINT, "end"))
+    parts.append(_line(LEFT, top, LEFT, top + height, FAINT))
+    return parts
+
+
+def _time_axis(x: Scale, end_s: float) -> list[str]:
+    bottom = UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT
+    parts = [_line(LEFT, bottom, WIDTH - RIGHT, bottom, FAINT)]
+    for tick in nice_ticks([0.0, end_s], 8):
+        if 0 <= tick <= end_s:
+            parts.append(_text(x(tick), bottom + 17, f"{tick:g}", FAINT, "middle"))
+    parts.append(_text(WIDTH - RIGHT, bottom + 34, "simulated time [s]", FAINT, "end"))
+    return parts
+
+
+def _state_bands(episode: EpisodeRecord, x: Scale, end_s: float) -> list[str]:
+    """One shaded band for every stretch of cycles in the same state of retry, with the attempt written into it."""
+    parts, cycles = [], episode.cycles
+    begin = 0
+    while begin < len(cycles):
+        end = begin
+        while end < len(cycles) and cycles[end].state == cycles[begin].state:
+            end += 1
+        state = cycles[begin].state
+        if state not in CALM_STATES:
+            x0, x1 = x(cycles[begin].time_s), x(cycles[end].time_s if end < len(cycles) else end_s)
+            height = UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT - ENERGY_TOP
+            colour = STATE_COLOURS.get(state, "#e8e8e8")
+            title = f"<title>{escape(state)}: {escape(cycles[begin].reason)}</title>"
+            parts.append(
+                f'<rect x="{x0:.1f}" y="{ENERGY_TOP}" width="{max(2.0, x1 - x0):.1f}" height="{height}" '
+                f'fill="{colour}">{title}</rect>'
+            )
+        begin = end
+    return parts
+
+
+def _marks(episode: EpisodeRecord, x: Scale, end_s: float) -> list[str]:
+    bottom = UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT
+    parts = []
+    if episode.perturbed_at_s is not None:
+        at = x(episode.perturbed_at_s)
+        anchor, shift = ("end", -6) if episode.perturbed_at_s > 0.7 * end_s else ("start", 6)
+        parts.append(_line(at, ENERGY_TOP - 14, at, bottom, INK, 'stroke-dasharray="2 3"'))
+        parts.append(_text(at + shift, ENERGY_TOP - 8, "cube moved away", INK, anchor, 'font-weight="600"'))
+    if episode.success:
+        at = x(episode.duration_s)
+        parts.append(_line(at, ENERGY_TOP - 14, at, bottom, "#1b7f4b"))
+        parts.append(_text(at - 6, ENERGY_TOP - 8, "lifted", "#1b7f4b", "end", 'font-weight="600"'))
+    return parts

@@ -1,0 +1,102 @@
+"""Trains a policy from nothing: records demonstrations of the task where there are none yet, then trains, then writes
+the bundle. The same command goes on where an interrupted one stopped.
+
+  ebt-policy train --task lift --out models/lift
+  ebt-policy train --config train.yaml --out out/lift        (keys: the options below, and every TrainSettings field)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ebt_policy_ros.cli.arguments import whole_number
+from ebt_policy_ros.cli.progress import Estimate
+from ebt_policy_ros.core.errors import SettingsError
+
+DEMONSTRATIONS = 400
+COMMAND_KEYS = ("demonstrations", "demonstration_seed", "processes")
+"""Keys of a configuration file that are this command's, not TrainSettings'."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``ebt-policy train``; a given option wins over the configuration file."""
+    parser.add_argument("--task", help="name of the simulated task (such as lift)")
+    parser.add_argument("--config", type=Path, help="YAML file of settings")
+    parser.add_argument("--data", type=Path, help="demonstrations (default: data/<task>); recorded when missing")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the bundle, checkpoint and curve")
+    parser.add_argument("--demonstrations", type=whole_number(1), help=f"to record (default {DEMONSTRATIONS})")
+    parser.add_argument("--demonstration-seed", type=whole_number(0), help="of the recording (default 0)")
+    parser.add_argument("--processes", type=whole_number(1), help="recording in parallel (default 2)")
+    parser.add_argument("--steps", type=whole_number(1), help="gradient steps")
+    parser.add_argument("--minutes", type=float, help="training time instead of steps")
+    parser.add_argument("--batch", type=whole_number(1), help="observations a gradient step")
+    parser.add_argument("--limit", type=whole_number(1), help="use only the first episodes")
+    parser.add_argument("--threads", type=whole_number(1), help="CPU threads")
+    parser.add_argument("--device", help="auto, cpu or cuda")
+    parser.add_argument("--seed", type=whole_number(0), help="of weights and batches")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Records what is missing, trains, writes the bundle; returns the exit status."""
+    given = {**_read_config(options.config), **{k: v for k, v in vars(options).items() if v is not None}}
+    given.pop("config", None)
+    if "task" not in given:
+        raise SettingsError("expected --task NAME, or --config FILE with the key 'task'; got neither")
+    command = {key: given.pop(key) for key in COMMAND_KEYS if key in given}
+    data = Path(given.setdefault("data", Path("data") / str(given["task"])))
+    if not (data / "dataset.json").exists():
+        _record(str(given["task"]), data, command)
+    return _train({key: str(value) if isinstance(value, Path) else value for key, value in given.items()})
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"configuration file {path} cannot be read: {error}") from error
+    if not isinstance(entries, dict):
+        raise SettingsError(f"configuration file {path}: expected a mapping, got {type(entries).__name__}")
+    return {str(key): value for key, value in entries.items()}
+
+
+def _record(task: str, data: Path, command: Mapping[str, Any]) -> None:
+    from ebt_policy_ros.sim.demonstrate import collect
+
+    wanted = int(command.get("demonstrations", DEMONSTRATIONS))
+    sys.stderr.write(f"no demonstrations in {data}: recording {wanted} of task '{task}'\n")
+    estimate = Estimate("demonstrations")
+    try:
+        collect(
+            task,
+            data,
+            wanted,
+            int(command.get("demonstration_seed", 0)),
+            int(command.get("processes", 2)),
+            lambda done, total, _seconds: estimate.show(done, total),
+        )
+    except KeyboardInterrupt:
+        kept = len(list(data.glob("episode_*.npz")))
+        sys.stderr.write(f"\n{kept} demonstrations are kept in {data}; the same command goes on from there\n")
+        raise
+
+
+def _train(settings: Mapping[str, Any]) -> int:
+    from ebt_policy_ros.training.settings import TrainSettings
+    from ebt_policy_ros.training.train import train
+
+    known = [field.name for field in dataclasses.fields(TrainSettings)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise SettingsError(f"unknown setting '{unknown[0]}'; known are {', '.join([*COMMAND_KEYS, *known])}")
+    train(TrainSettings(**settings))
+    sys.stderr.write(f"the bundle is in {settings['out']}; next: ebt-policy calibrate --model {settings['out']}\n")
+    return 0
