@@ -1,0 +1,50 @@
+"""What a task is: an environment, its cameras, its success, what may go wrong in it, and who can show how it is done."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ebt_policy_ros.sim.rendering import View
+
+if TYPE_CHECKING:
+    from ebt_policy_ros.sim.arm import SimulatedArm
+    from ebt_policy_ros.sim.experts import Expert
+
+
+class Task(ABC):
+    """One robosuite task with a Panda; keeps no state of an episode."""
+
+    name: ClassVar[str]
+    views: ClassVar[Mapping[str, View]]
+    """Camera name -> where it stands."""
+    perturbations: ClassVar[tuple[str, ...]] = ()
+    """Names that ``perturb`` knows."""
+    time_limit_s: ClassVar[float] = 10.0
+    """An attempt that has not succeeded by then counts as a failure."""
+
+    @abstractmethod
+    def make_environment(self, common: Mapping[str, Any]) -> Any:
+        """The robosuite environment; ``common`` holds the arguments that every task shares."""
+
+    @abstractmethod
+    def is_success(self, environment: Any) -> bool:
+        """Whether the task is fulfilled at this moment (the arm asks for several moments in a row)."""
+
+    @abstractmethod
+    def perturb(self, arm: SimulatedArm, name: str, severity: float, rng: np.random.Generator) -> bool:
+        """Does one of ``perturbations``; False when it cannot apply now (such as a cube already in the hand)."""
+
+    @abstractmethod
+    def make_expert(self, arm: SimulatedArm, rng: np.random.Generator) -> Expert:
+        """A scripted expert for one episode; what it may choose at will is drawn from ``rng``."""
+
+    def start_awkwardly(self, arm: SimulatedArm, rng: np.random.Generator) -> None:
+        """Moves the arm (after a reset) to a state that a failed attempt would leave; nothing by default."""
+
+    def noise_scale(self, arm: SimulatedArm) -> float:
+        """How much of a demonstration's noise fits the present moment; 1 everywhere by default."""
+        return 1.0
