@@ -56,6 +56,8 @@ class EpisodeRecord:
     """[simulated s]"""
     duration_wall_s: float = 0.0
     num_trajectories: int = 0
+    num_rejected: int = 0
+    """Trajectories that the simulated controller refused."""
     cycles: list[CycleRecord] = field(default_factory=list)
     frames: list[FrameRecord] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
@@ -106,6 +108,7 @@ class EpisodeRecord:
             },
             "states": dict(Counter(cycle.state for cycle in self.cycles)),
             "trajectories": self.num_trajectories,
+            "trajectories_rejected": self.num_rejected,
             "trajectory_violations": len(self.violations),
         }
 
@@ -157,6 +160,7 @@ class DemoRecord:
             "network_evaluations_per_calm_chunk": self.network_evaluations_per_chunk(calm_only=True),
             "trajectory_rules": {
                 "checked": sum(episode.num_trajectories for episode in self.episodes),
+                "rejected_by_controller": sum(episode.num_rejected for episode in self.episodes),
                 "violations": len(self.violations()),
                 "by_rule": dict(Counter(violation.rule for violation in self.violations())),
                 "details": [f"{v.rule}: {v.detail}" for v in self.violations()[:20]],

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(
             command,
-            f"the Python package '{error.name}' is missing; install it (the simulator: pip install 'ebt_policy_ros[sim]')",
+            f"the Python package '{error.name}' is missing; install it (simulator: pip install 'ebt_policy_ros[sim]')",
         )
     except KeyboardInterrupt:
         sys.stderr.write(f"ebt-policy {command}: interrupted\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 
 
 def policy_node() -> int:
@@ -23,10 +23,8 @@ def provide_rclpy() -> None:
 
 
 def _run(module: str) -> int:
-    import importlib
-
     provide_rclpy()
     try:
-        return int(importlib.import_module(f"ebt_policy_ros.nodes.{module}").main(sys.argv) or 0)
+        return int(importlib.import_module(f"ebt_policy_ros.nodes.{module}").main() or 0)
     except KeyboardInterrupt:
         return 130

@@ -18,6 +18,10 @@ from ebt_policy_ros.cli.report_page import PAGE, SCRIPT, STYLE
 MAX_FILM_BYTES = 3_000_000
 """Of JPEG in the whole report: films are thinned evenly until they fit, so that the file stays under 5 MB."""
 STRIP_FRAMES = 8
+TABLE_HEAD = (
+    *("episode", "seed", "outcome", "disturbed", "duration", "chunks", "retries"),
+    *("energy", "uncertainty", "passes/chunk", "violations"),
+)
 
 
 def write_report(path: Path, record: DemoRecord) -> None:
@@ -98,8 +102,7 @@ def _tiles(record: DemoRecord, result: Mapping[str, Any]) -> str:
 
 
 def _table(record: DemoRecord) -> str:
-    head = "episode seed outcome disturbed duration chunks retries energy uncertainty passes/chunk violations".split()
-    rows = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
+    rows = ["<tr>" + "".join(f"<th>{name}</th>" for name in TABLE_HEAD) + "</tr>"]
     for episode in record.episodes:
         entry = episode.as_json()
         cells = [
@@ -177,9 +180,9 @@ def _reasons(episode: EpisodeRecord) -> str:
 def _rules(rules: Mapping[str, Any]) -> str:
     if not rules["violations"]:
         return (
-            f"<p>All {rules['checked']} published trajectories kept the rules of a joint_trajectory_controller: every joint "
-            "named, strictly increasing times, positions and velocities, zero velocity at the end, never already past, "
-            "and continuing the running motion in position and velocity at the splice.</p>"
+            f"<p>All {rules['checked']} published trajectories kept the rules of a joint_trajectory_controller: "
+            "every joint named, strictly increasing times, positions and velocities, zero velocity at the end, never "
+            "already past, and continuing the running motion in position and velocity at the splice.</p>"
         )
     lines = "".join(f"<li>{escape(line)}</li>" for line in rules["details"])
     return (

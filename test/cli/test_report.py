@@ -61,6 +61,7 @@ def test_json_has_what_scripts_rely_on(record, tmp_path):
     assert result["trajectory_rules"] == {
         "checked": 12,
         "violations": 1,
+        "rejected_by_controller": 0,
         "by_rule": {"position jump": 1},
         "details": ["position jump: elbow at 1.0000"],
     }
