@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, default=Path("out/demo"), help="directory of report.html and the log")
     parser.add_argument("--model", default="lift", help="bundle directory, or the name of one in models/")
+    parser.add_argument("--time-limit", type=float, default=25.0, help="longest episode [simulated s] (default 25)")
     parser.add_argument("--task", default="lift", help="task of the simulated arm")
 
 
@@ -68,20 +69,26 @@ def _play(record: DemoRecord, options: argparse.Namespace, launch_file: Path, mo
     from rclpy.signals import SignalHandlerOptions
 
     from ebt_policy_ros.cli.demo_monitor import Monitor, Spinner
-    from ebt_policy_ros.cli.demo_processes import Launched
+    from ebt_policy_ros.cli.demo_processes import Launched, launch_command
     from ebt_policy_ros.cli.demo_run import DemoRun
     from ebt_policy_ros.cli.demo_sim import SIM, SimControl
 
     joint_names, cameras = _robot_and_cameras(model)
-    arguments = {"model": str(model.resolve()), "task": options.task}
-    launched = Launched(launch_file, arguments, options.report / "nodes.log")
+    arguments = {
+        "model": str(model.resolve()),
+        "task": options.task,
+        "episode_seed": str(options.seed),
+        "policy_seed": str(options.seed),
+        "enabled": "false",
+    }
+    launched = Launched(launch_command(launch_file, arguments), options.report / "nodes.log")
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     monitor = Monitor(joint_names, cameras, SIM)
     spinner = Spinner(monitor)
     try:
         demo = DemoRun(monitor, spinner, SimControl(monitor, launched.check), record, launched.check)
         demo.wait_for_nodes()
-        demo.run(options.episodes, options.seed)
+        demo.run(options.episodes, options.seed, options.time_limit)
     finally:
         launched.close()
         spinner.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,18 +21,20 @@ class ProcessDiedError(EbtPolicyError):
     """The launcher, and with it a node, ended during the demo; the message has the end of the log."""
 
 
-class Launched:
-    """``ebt-policy launch FILE`` in a process group of its own; its output goes to a log file."""
+def launch_command(launch_file: Path, arguments: Mapping[str, str]) -> list[str]:
+    """``ebt-policy launch FILE key:=value ...`` with this interpreter."""
+    start = [sys.executable, "-m", "ebt_policy_ros.cli.main", "launch", str(launch_file)]
+    return [*start, *(f"{key}:={value}" for key, value in arguments.items())]
 
-    def __init__(self, launch_file: Path, arguments: Mapping[str, str], log: Path) -> None:
+
+class Launched:
+    """A launcher in a process group of its own; what it and its nodes say goes to a log file."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self._log = log
         self._file = log.open("wb")
-        command: Sequence[str] = [
-            *(sys.executable, "-m", "ebt_policy_ros.cli.main", "launch", str(launch_file)),
-            *(f"{key}:={value}" for key, value in arguments.items()),
-        ]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True
+            list(command), stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True
         )
 
     def check(self) -> None:
@@ -45,18 +48,18 @@ class Launched:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return " | ".join(line.strip() for line in lines[-num_lines:] if line.strip()) or "(empty)"
 
-    def close(self) -> int | None:
-        """Interrupts the nodes, then insists; returns the launcher's exit status."""
-        for number, patience_s in ((signal.SIGINT, STOP_S), (signal.SIGTERM, STOP_S), (signal.SIGKILL, 5.0)):
+    def close(self, patience_s: float = STOP_S) -> int | None:
+        """Interrupts the nodes, then insists; returns the launcher's exit status. No process of the group is left."""
+        for number in (signal.SIGINT, signal.SIGTERM):
             if self._process.poll() is not None:
                 break
-            # The launcher passes the first two on to its nodes; the last one has to reach the whole group.
-            if number == signal.SIGKILL:
-                os.killpg(self._process.pid, number)
-            else:
-                self._process.send_signal(number)
+            self._process.send_signal(number)  # the launcher passes it on to its nodes
             end = time.monotonic() + patience_s
             while self._process.poll() is None and time.monotonic() < end:
                 time.sleep(0.05)
+        status = self._process.poll()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what outlived its launcher
+        self._process.wait()
         self._file.close()
-        return self._process.poll()
+        return status

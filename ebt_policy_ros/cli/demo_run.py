@@ -18,8 +18,6 @@ START_S = 180.0
 """For both nodes to come up, the model's warm-up included [wall s]: a cold, loaded machine needs a minute."""
 SILENCE_S = 60.0
 """Without a tick of /clock after which the run is given up [wall s]."""
-EPISODE_S = 25.0
-"""Longest episode [simulated s]."""
 DISTURBANCE = "teleport@reaching0.12"
 """The cube is moved away as soon as the hand is within 12 cm of it."""
 
@@ -36,6 +34,7 @@ class DemoRun:
         self._sim = sim
         self._alive = alive
         self._line = LiveLine()
+        self._time_limit_s = float("inf")
 
     def wait_for_nodes(self) -> None:
         """Until the simulator ticks and talks and the policy is active; NoAnswerError when that never comes."""
@@ -59,8 +58,9 @@ class DemoRun:
                 time.sleep(0.3)
         self._line.say(f"both nodes are up after {time.monotonic() - began:.1f} s")
 
-    def run(self, num_episodes: int, seed: int) -> None:
+    def run(self, num_episodes: int, seed: int, time_limit_s: float) -> None:
         """All episodes; the cube is moved away in the middle one. Raises what made going on pointless."""
+        self._time_limit_s = time_limit_s
         disturbed = num_episodes // 2
         try:
             for index in range(num_episodes):
@@ -119,7 +119,7 @@ class DemoRun:
             if monitor.last_cycle is not None and monitor.last_cycle.state == "given up":
                 episode.gave_up = True
                 return
-            if monitor.elapsed_s() > EPISODE_S:
+            if monitor.elapsed_s() > self._time_limit_s:
                 return
             time.sleep(0.02)
 
