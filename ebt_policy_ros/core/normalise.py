@@ -31,7 +31,7 @@ class Stats:
     @property
     def centre(self) -> Floats:
         """(D,) what becomes 0."""
-        return np.asarray(self.low + self.half_range * (self.high > self.low))
+        return np.asarray((self.low + self.high) / 2.0)
 
     @property
     def half_range(self) -> Floats:

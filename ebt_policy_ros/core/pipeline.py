@@ -1,74 +1,33 @@
-"""The whole flow, one way: observe -> normalise -> minimise <-> retry -> unnormalise -> safety -> schedule."""
+"""The whole flow, one way: observe -> normalise -> minimise <-> retry -> unnormalise -> safety -> schedule.
+
+``think`` is slow and changes nothing; ``act`` is fast, takes place at the time it really is, and commits.
+"""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
+from ebt_policy_ros.core.cycle import Cycle, Move, Plan, State, Thought, chunk_seed, report, shifted, weigh
+from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.core.hand import holds_nothing, with_hand
 from ebt_policy_ros.core.minimise import EnergyMinimiser
 from ebt_policy_ros.core.normalise import Normaliser
+from ebt_policy_ros.core.observe import JointSample, Lack, ObservationBuffer, Unavailable
+from ebt_policy_ros.core.retry import Accept, Decision, Evidence, Hold, Memory, Retreat, ThinkMore, decide, remember
+from ebt_policy_ros.core.safety import Refused, SafetyStage, next_row
+from ebt_policy_ros.core.schedule import Schedule
 from ebt_policy_ros.core.settings import PipelineSettings, RobotSettings
-from ebt_policy_ros.core.types import Floats, Instant, Minimum, Pixels, SafeChunk
+from ebt_policy_ros.core.types import Floats, Instant, Observation, Pixels
 from ebt_policy_ros.core.uncertainty import Uncertainty
 
-
-class State(enum.Enum):
-    """What the node is doing, as its status says it."""
-
-    WAITING = "waiting"
-    """Nothing was commanded yet and the input is not complete."""
-    RUNNING = "running"
-    THINKING_MORE = "thinking more"
-    """Running, but the chunk needed more thought or is doubtful."""
-    HOLDING = "holding"
-    RETREATING = "retreating"
-    GIVEN_UP = "given up"
-    """Latched until reset."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What ``think`` found and decided; only ``act`` looks inside."""
-
-    number: int
-    """Chunk number, counted from 0."""
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """One round of the flow: what to send, and all that the node publishes about it."""
-
-    state: State
-    command: SafeChunk | None
-    """To be sent now; None when what runs goes on."""
-    minimum: Minimum | None = None
-    energy: float | None = None
-    """Energy of the chosen chunk."""
-    uncertainty: float | None = None
-    """Calibrated score in [0, 1]; None when there is no minimum or no calibration."""
-    threshold: float = float("nan")
-    """Score above which a chunk is doubtful; NaN when uncalibrated."""
-    attempt: int = 0
-    """Retreats made in a row before this chunk."""
-    steps: int = 0
-    """Gradient steps of this cycle, all rounds of thought together."""
-    network_evaluations: int = 0
-    """Passes of the network in this cycle, all rounds of thought together."""
-    reason: str = ""
-    """Why this state, in words."""
-    clamps: Mapping[str, int] = field(default_factory=dict)
-    """Limit name -> how many (point, joint) targets it changed."""
-    dropped_points: int = 0
-    """Rows of the chunk that time had overtaken."""
-    observation_stamp_ns: int | None = None
-    """Stamp of the observation planned from [ns, ROS time]."""
-    number: int = 0
-    """Chunk number, counted from 0."""
+__all__ = ["Cycle", "Pipeline", "Plan", "State"]
 
 
 class Pipeline:
-    """The control flow of one robot. Thread-safe: callbacks add, one model thread thinks, anyone acts or stops."""
+    """The control flow of one robot. Thread-safe: callbacks add, one model thread thinks and acts, anyone stops."""
 
     def __init__(
         self,
@@ -78,11 +37,152 @@ class Pipeline:
         settings: PipelineSettings,
         robot: RobotSettings,
     ) -> None:
-        raise NotImplementedError
+        if normaliser.num_joints != len(robot.joints):
+            raise SettingsError(
+                f"robot '{robot.name}': expected the policy's {normaliser.num_joints} joints, got {len(robot.joints)}"
+            )
+        self.settings, self.robot = settings, robot
+        self._minimiser, self._normaliser, self._uncertainty = minimiser, normaliser, uncertainty
+        self._buffer = ObservationBuffer(settings.observe, robot.joint_names)
+        self._safety = SafetyStage(robot, settings.safety, settings.period_ns)
+        self._schedule = Schedule(settings.schedule, robot, settings.period_ns)
+        self._lock = threading.RLock()
+        self._counters: Counter[str] = Counter()
+        self._memory = Memory()
+        self._generation = 0  # raised by stop, reset and clear: a plan of an older one is void
+        self._seed, self._number = settings.minimise.seed, 0
+        self._retry_requested = False
+        self._is_braking = False  # what runs is already the way to rest
+        self._lacking: tuple[Lack, tuple[str, ...]] | None = None  # what the last cycle said the input lacks
+        self._due_ns: int | None = None  # None: as soon as there is a new observation
+        self._planned_stamp_ns: int | None = None
+        self._previous: tuple[int, Floats] | None = None  # stamp and normalised chunk, for warm starts
+
+    # ---- the flow ----------------------------------------------------------------------------------------------
+
+    def think(self, now: Instant) -> Plan:
+        """Observe, minimise and decide: slow, on the model thread; changes nothing that ``act`` does not commit."""
+        seen, plan = self._look(now)
+        if not isinstance(seen, Observation) or plan.evidence.requested or plan.memory.given_up:
+            return replace(plan, decision=decide(plan.evidence, plan.memory, self.settings.retry))
+        observation = self._normaliser.normalise_observation(seen)
+        warm_start = self._warm_start(seen.stamp_ns)
+        thought, evidence, decision = Thought(), plan.evidence, plan.decision
+        while isinstance(decision, ThinkMore):
+            steps, starts = self._effort(thought.rounds)
+            seed = chunk_seed(self._seed, plan.number, thought.rounds)
+            minimum = self._minimiser.minimise(
+                observation, steps=steps, starts=starts, seed=seed, warm_start=warm_start
+            )
+            thought = thought.with_minimum(minimum)
+            evidence = weigh(evidence, thought, self._uncertainty)
+            decision = decide(evidence, plan.memory, self.settings.retry)
+        return replace(plan, decision=decision, evidence=evidence, thought=thought, observation_stamp_ns=seen.stamp_ns)
+
+    def act(self, plan: Plan, now: Instant, *, dry_run: bool = False) -> Cycle:
+        """Make the plan a safe command at the time it really is: fast. A dry run schedules and remembers nothing."""
+        with self._lock:
+            if plan.generation != self._generation:
+                self._counters["void_plans"] += 1
+                return Cycle(self._resting(), None, reason="the plan is void: stopped or reset meanwhile")
+            self._schedule.advance(now.ros_ns)
+            decision = plan.decision
+            move = self._carry_out(decision, plan, now)
+            if move.refused:
+                self._counters[f"refused_{move.refused_limit}"] += 1
+                evidence = replace(plan.evidence, now_ns=now.ros_ns, refused=move.refused, may_think=False)
+                plan = replace(plan, evidence=evidence)
+                decision = decide(evidence, plan.memory, self.settings.retry)
+                move = self._carry_out(decision, plan, now)
+                move = move if not move.refused else self._brake(now)
+            if not dry_run:
+                self._commit(decision, plan, move, now)
+            self._set_due(decision, plan, move, now)
+            return report(decision, plan, move, self._resting(), self._uncertainty)
+
+    def _carry_out(self, decision: Decision, plan: Plan, now: Instant) -> Move:
+        """The decision as a safe command from the splice on."""
+        if isinstance(decision, Accept):
+            return self._follow(plan, now)
+        if isinstance(decision, Retreat):
+            return self._go_back(decision, now)
+        return self._brake(now)
+
+    def _follow(self, plan: Plan, now: Instant) -> Move:
+        """Unnormalise -> safety, on the rows that time has not overtaken."""
+        splice = self._schedule.splice(now.ros_ns, self._measured(now))
+        minimum, stamp_ns = plan.thought.minimum, plan.observation_stamp_ns
+        if splice is None or minimum is None or stamp_ns is None:
+            return Move(too_late=True, reason="too late: the joint states are stale by now")
+        dropped = next_row(stamp_ns, self.settings.period_ns, splice.start_ns)
+        if dropped >= len(minimum.chunk):
+            late_s = (splice.start_ns - stamp_ns) * 1e-9
+            return Move(too_late=True, dropped_points=dropped, reason=f"too late: observed {late_s:.3f} s ago")
+        targets = self._normaliser.unnormalise_chunk(minimum.chunk)
+        made = self._safety.make(targets, stamp_ns, splice)
+        if isinstance(made, Refused):
+            return Move(refused=made.reason, refused_limit=made.limit, dropped_points=dropped)
+        return Move(made.chunk, made.clamps, dropped, splice.restarted)
+
+    def _go_back(self, retreat: Retreat, now: Instant) -> Move:
+        """Along the executed path to the last calm point; the hand keeps its command or opens."""
+        splice = self._schedule.splice(now.ros_ns, self._measured(now))
+        if splice is None:
+            return Move(reason="nothing runs and nothing is measured: nowhere to go back")
+        settings = self.settings.retry
+        targets = self._schedule.retreat_targets(splice, settings.min_retreat_s, settings.retreat_s)
+        targets = with_hand(targets, self.robot, self.settings.period_s, release=retreat.release)
+        made = self._safety.make(targets, splice.start_ns, splice)
+        if isinstance(made, Refused):
+            return Move(refused=made.reason, refused_limit=made.limit)
+        return Move(made.chunk, made.clamps, reason=splice.restarted)
+
+    def _brake(self, now: Instant) -> Move:
+        """To rest within the limits; nothing to send when the arm rests or brakes already."""
+        splice = self._schedule.splice(now.ros_ns, self._measured(now))
+        if splice is None or self._is_braking or not self._schedule.is_moving(splice.start_ns):
+            return Move()
+        return Move(self._safety.brake(splice), reason=splice.restarted)
+
+    def _commit(self, decision: Decision, plan: Plan, move: Move, now: Instant) -> None:
+        """Remember what was decided and let the command run."""
+        self._count(decision, move)
+        if move.too_late:
+            return
+        self._memory = remember(plan.memory, plan.evidence, decision, self.settings.retry)
+        if isinstance(decision, Accept) and decision.is_calm:
+            self._schedule.mark_calm()
+        if isinstance(decision, Retreat):
+            self._retry_requested = False
+            self._schedule.cut_path()
+        if move.command is not None:
+            self._schedule.accept(move.command, now.ros_ns, retreat=isinstance(decision, Retreat))
+            self._is_braking = not isinstance(decision, Accept | Retreat)
+
+    def _set_due(self, decision: Decision, plan: Plan, move: Move, now: Instant) -> None:
+        """When the next round is wanted; chunk numbers count the observations that were thought about."""
+        self._number = plan.number + (1 if plan.thought.rounds else 0)
+        self._planned_stamp_ns = plan.observation_stamp_ns
+        self._lacking = self._lack(now) if plan.evidence.unavailable else None
+        self._previous = None
+        rows = self.settings.schedule.execute_steps
+        if move.too_late or plan.evidence.unavailable:
+            self._due_ns = None
+        elif isinstance(decision, Accept) and plan.observation_stamp_ns is not None:
+            rows = self.settings.schedule.alert_steps if decision.is_doubtful else rows
+            self._due_ns = plan.observation_stamp_ns + rows * self.settings.period_ns
+            if plan.thought.minimum is not None:
+                self._previous = (plan.observation_stamp_ns, plan.thought.minimum.chunk)
+        elif isinstance(decision, Retreat) and move.command is not None:
+            self._due_ns = move.command.end_ns
+        else:
+            self._due_ns = now.ros_ns + round(self.settings.retry.look_again_s * 1e9)
+
+    # ---- input and requests --------------------------------------------------------------------------------------
 
     def add_image(self, camera: str, stamp_ns: int, receive_ns: int, pixels: Pixels) -> None:
-        """Store an image: (height, width, 3) uint8 RGB; ``stamp_ns`` ROS time, ``receive_ns`` steady time."""
-        raise NotImplementedError
+        """Store an image: (height, width, 3) uint8 RGB, kept, not copied; ``stamp_ns`` ROS, ``receive_ns`` steady."""
+        self._buffer.add_image(camera, stamp_ns, receive_ns, pixels)
 
     def add_joints(
         self,
@@ -93,36 +193,133 @@ class Pipeline:
         velocities: Sequence[float] | Floats | None = None,
     ) -> None:
         """Store a joint state, by name, in any order; MessageError names what is malformed."""
-        raise NotImplementedError
+        self._buffer.add_joints(stamp_ns, receive_ns, names, positions, velocities)
 
     def is_due(self, now: Instant) -> bool:
-        """Whether a round of ``think`` and ``act`` is wanted now."""
-        raise NotImplementedError
+        """Whether a round of ``think`` and ``act`` is wanted now; cheap, to be asked at every tick."""
+        seen = self._buffer.observe(now)
+        with self._lock:
+            if self._memory.given_up:
+                return False
+            if isinstance(seen, Unavailable):
+                return (seen.lack, seen.sources) != self._lacking
+            if self._retry_requested or self._lacking is not None:
+                return True
+            is_new = self._planned_stamp_ns is None or seen.stamp_ns > self._planned_stamp_ns
+            return is_new and (self._due_ns is None or now.ros_ns >= self._due_ns)
 
-    def think(self, now: Instant) -> Plan:
-        """Observe, minimise and decide: slow, on the model thread; changes nothing that ``act`` does not commit."""
-        raise NotImplementedError
+    def watch(self, now: Instant) -> Cycle | None:
+        """The stale watchdog alone: fast, for a timer beside a model thread that is still thinking.
 
-    def act(self, plan: Plan, now: Instant, *, dry_run: bool = False) -> Cycle:
-        """Make the plan a safe command at the time it really is: fast. A dry run schedules and remembers nothing."""
-        raise NotImplementedError
+        When the arm moves and the input is stale, the cycle that brakes it, voiding the plan in the making; else None.
+        """
+        with self._lock:
+            seen, plan = self._look(now)
+            if isinstance(seen, Observation) or not self._schedule.is_moving(now.ros_ns) or self._is_braking:
+                return None
+            return self._halt(Hold(seen.reason, waits_for_input=True), plan, now)
+
+    def stop(self, now: Instant) -> Cycle:
+        """Brake to rest now; a plan still being thought about is void. The next round may start anew."""
+        with self._lock:
+            self._retry_requested = False
+            return self._halt(Hold("stopped"), self._look(now)[1], now)
 
     def request_retry(self) -> None:
         """Retreat and try again at the next round; without effect after giving up."""
-        raise NotImplementedError
+        with self._lock:
+            self._retry_requested = not self._memory.given_up
 
     def reset(self, seed: int | None = None) -> None:
         """Leave a latched give-up and forget all doubt; with a seed, chunks are numbered from 0 again (new episode)."""
-        raise NotImplementedError
-
-    def stop(self, now: Instant) -> Cycle:
-        """Brake to rest now; a plan still being thought about is void."""
-        raise NotImplementedError
+        with self._lock:
+            if seed is not None:
+                self._seed, self._number = replace(self.settings.minimise, seed=seed).seed, 0
+            self._memory, self._retry_requested = Memory(), False
+            self._forget_plans()
 
     def clear(self) -> None:
-        """Forget buffers and the running trajectory: the clock jumped back, or a new episode begins."""
-        raise NotImplementedError
+        """Forget buffers and the running trajectory (a clock that jumped back, a new episode); a give-up stays."""
+        with self._lock:
+            self._buffer.clear()
+            self._schedule.clear()
+            self._memory = replace(self._memory, doubtful=0, calm=0, holding_since_ns=None, attempt_since_ns=None)
+            self._retry_requested = self._is_braking = False
+            self._forget_plans()
 
     def counters(self) -> dict[str, int]:
         """Everything counted since the start, by name, for diagnostics."""
-        raise NotImplementedError
+        with self._lock:
+            return {**self._buffer.counters(), **self._counters}
+
+    # ---- what they ask -----------------------------------------------------------------------------------------
+
+    def _look(self, now: Instant) -> tuple[Observation | Unavailable, Plan]:
+        """The input, and a plan in which nothing has been thought yet."""
+        seen = self._buffer.observe(now)
+        joints = self._buffer.latest_joints()
+        with self._lock:
+            command = self._schedule.command_at(joints.stamp_ns) if joints is not None else None
+            evidence = Evidence(
+                now_ns=now.ros_ns,
+                unavailable=seen.reason if isinstance(seen, Unavailable) else "",
+                requested=self._retry_requested,
+                threshold=self._uncertainty.threshold,
+                holds_nothing=joints is not None
+                and command is not None
+                and holds_nothing(self.robot, command[0], joints.positions),
+            )
+            undecided = ThinkMore("nothing thought yet")
+            return seen, Plan(self._number, self._generation, evidence, self._memory, undecided, Thought())
+
+    def _halt(self, hold: Hold, plan: Plan, now: Instant) -> Cycle:
+        """Brake whatever the model thread is at (locked); doubt is neither added nor forgotten."""
+        self._schedule.advance(now.ros_ns)
+        move = self._brake(now)
+        self._forget_plans()
+        if hold.waits_for_input:
+            self._set_due(hold, plan, move, now)
+        if move.command is not None:
+            self._schedule.accept(move.command, now.ros_ns)
+            self._is_braking = True
+        return report(hold, plan, move, self._resting(), self._uncertainty)
+
+    def _forget_plans(self) -> None:
+        self._generation += 1
+        self._lacking = self._due_ns = self._planned_stamp_ns = self._previous = None
+
+    def _effort(self, rounds: int) -> tuple[int, int]:
+        settings = self.settings.minimise
+        return (settings.steps, settings.starts) if rounds == 0 else (settings.more_steps, settings.more_starts)
+
+    def _warm_start(self, stamp_ns: int) -> Floats | None:
+        """The previous chunk, normalised (H, D), shifted by the time gone."""
+        with self._lock:
+            previous = self._previous
+        if previous is None or not self.settings.minimise.warm_start:
+            return None
+        return shifted(previous[1], round((stamp_ns - previous[0]) / self.settings.period_ns))
+
+    def _measured(self, now: Instant) -> JointSample | None:
+        """The newest joint state while it is fresh enough to compare with or start from."""
+        joints, allowed = self._buffer.latest_joints(), self.settings.observe
+        if joints is None or now.ros_ns - joints.stamp_ns > allowed.max_stamp_age_s * 1e9:
+            return None
+        return joints if now.steady_ns - joints.receive_ns <= allowed.max_receive_age_s * 1e9 else None
+
+    def _lack(self, now: Instant) -> tuple[Lack, tuple[str, ...]] | None:
+        seen = self._buffer.observe(now)
+        return (seen.lack, seen.sources) if isinstance(seen, Unavailable) else None
+
+    def _resting(self) -> State:
+        if self._memory.given_up:
+            return State.GIVEN_UP
+        return State.WAITING if self._schedule.running is None else State.HOLDING
+
+    def _count(self, decision: Decision, move: Move) -> None:
+        self._counters[f"decided_{type(decision).__name__.lower()}"] += 1
+        self._counters["dropped_points"] += move.dropped_points
+        self._counters["too_late"] += move.too_late
+        self._counters["restarted"] += move.command is not None and bool(move.reason)
+        for limit, number in move.clamps.items():
+            self._counters[f"clamped_{limit}"] += number

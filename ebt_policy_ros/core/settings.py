@@ -198,6 +198,8 @@ class ScheduleSettings(Checked):
     """A revolute joint measured farther than this from its command restarts the motion from where it is [rad]."""
     max_deviation_m: float = setting(0.05, above=0.0)
     """The same for prismatic joints [m]. The gripper is exempt: what it grasps stops it."""
+    follow_s: float = setting(0.25, low=0.0)
+    """How late the arm may be [s]: a measured position is compared with all commands of this time before it."""
     path_s: float = setting(30.0, above=0.0, high=3600.0)
     """How much of the executed path is remembered for retreats [s]."""
 

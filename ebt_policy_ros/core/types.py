@@ -198,3 +198,21 @@ class SafeChunk:
         velocities = self.velocities[left] + acceleration * since_s
         positions = self.positions[left] + (self.velocities[left] + velocities) * (since_s / 2.0)
         return positions, velocities
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splice:
+    """Where a new trajectory takes over from the running one."""
+
+    start_ns: int
+    """The time of it [ns, ROS time], never in the past."""
+    positions: Floats
+    """(D,) running command then [rad or m]; measured positions when nothing runs or the command was not followed."""
+    velocities: Floats
+    """(D,) [rad/s or m/s]."""
+    restarted: str = ""
+    """Why the motion starts anew from the measured positions; empty when it continues the running command."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", as_floats("splice positions", self.positions, (None,)))
+        object.__setattr__(self, "velocities", as_floats("splice velocities", self.velocities, self.positions.shape))

@@ -1,0 +1,168 @@
+"""What goes through the pipeline in one round: the thought about a chunk, the plan, and what came of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ebt_policy_ros.core.retry import Accept, Decision, Evidence, GiveUp, Memory, Retreat
+from ebt_policy_ros.core.types import Floats, Minimum, Outcome, SafeChunk
+from ebt_policy_ros.core.uncertainty import Uncertainty, raw_score
+
+
+class State(enum.Enum):
+    """What the node is doing, as its status says it."""
+
+    WAITING = "waiting"
+    """Nothing was commanded yet and the input is not complete."""
+    RUNNING = "running"
+    THINKING_MORE = "thinking more"
+    """Running, but the chunk needed more thought or is doubtful."""
+    HOLDING = "holding"
+    RETREATING = "retreating"
+    GIVEN_UP = "given up"
+    """Latched until reset."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thought:
+    """All minimisations of one chunk together."""
+
+    minimum: Minimum | None = None
+    """The least doubtful so far; a finite one before any other."""
+    steps: int = 0
+    """Gradient steps of all of them."""
+    network_evaluations: int = 0
+    """Network passes of all of them."""
+    rounds: int = 0
+    """How many minimisations."""
+
+    def with_minimum(self, minimum: Minimum) -> Thought:
+        """This thought and one more minimisation of the same observation."""
+        is_better = self.minimum is None or raw_score(minimum) < raw_score(self.minimum)
+        return Thought(
+            minimum=minimum if is_better else self.minimum,
+            steps=self.steps + minimum.steps,
+            network_evaluations=self.network_evaluations + minimum.network_evaluations,
+            rounds=self.rounds + 1,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What ``think`` found and decided; only ``act`` looks inside."""
+
+    number: int
+    """Chunk number, counted from 0."""
+    generation: int
+    """Void when the pipeline was stopped, reset or cleared since."""
+    evidence: Evidence
+    memory: Memory
+    """Before the decision."""
+    decision: Decision
+    thought: Thought
+    observation_stamp_ns: int | None = None
+    """[ns, ROS time]; None without an observation."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cycle:
+    """One round of the flow: what to send, and all that the node publishes about it."""
+
+    state: State
+    command: SafeChunk | None
+    """To be sent now; None when what runs goes on."""
+    minimum: Minimum | None = None
+    energy: float | None = None
+    """Energy of the chosen chunk; None when there is none or it is not finite."""
+    uncertainty: float | None = None
+    """Calibrated score in [0, 1]; None when there is no minimum or no calibration."""
+    threshold: float = float("nan")
+    """Score above which a chunk is doubtful; NaN when uncalibrated."""
+    attempt: int = 0
+    """Retreats not yet forgiven: 0 is the first attempt."""
+    steps: int = 0
+    """Gradient steps of this round, all thought together."""
+    network_evaluations: int = 0
+    """Passes of the network in this round, all thought together."""
+    reason: str = ""
+    """Why this state, in words; empty when all is well."""
+    clamps: Mapping[str, int] = field(default_factory=dict)
+    """Limit name -> how many (point, joint) values it changed."""
+    dropped_points: int = 0
+    """Rows of the chunk that time had overtaken."""
+    observation_stamp_ns: int | None = None
+    """Stamp of the observation planned from [ns, ROS time]."""
+    number: int = 0
+    """Chunk number, counted from 0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Move:
+    """What became of a decision: a command, nothing to send, or a refusal."""
+
+    command: SafeChunk | None = None
+    clamps: Mapping[str, int] = field(default_factory=dict)
+    dropped_points: int = 0
+    reason: str = ""
+    """What else is to be said about it."""
+    refused: str = ""
+    """Why the safety stage made no command."""
+    refused_limit: str = ""
+    too_late: bool = False
+    """Time had overtaken the whole chunk."""
+
+
+def weigh(evidence: Evidence, thought: Thought, uncertainty: Uncertainty) -> Evidence:
+    """The evidence with what the thought adds to it; a minimum that is not finite has no score."""
+    minimum = thought.minimum
+    rounds = max(0, thought.rounds - 1)
+    if minimum is None or not np.isfinite(minimum.energy) or not np.isfinite(minimum.chunk).all():
+        return replace(evidence, score=None, outcome=Outcome.NON_FINITE, rounds=rounds)
+    return replace(evidence, score=uncertainty.score(minimum), outcome=minimum.outcome, rounds=rounds)
+
+
+def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertainty: Uncertainty) -> Cycle:
+    """The cycle that the node publishes; ``resting`` is the state while nothing moves."""
+    thought, minimum = plan.thought, plan.thought.minimum
+    state = resting
+    if isinstance(decision, Accept):
+        state = State.THINKING_MORE if thought.rounds > 1 or decision.is_doubtful else State.RUNNING
+    elif isinstance(decision, Retreat):
+        state = State.RETREATING
+    elif isinstance(decision, GiveUp):
+        state = State.GIVEN_UP
+    uncalibrated = "uncalibrated" if minimum is not None and uncertainty.calibration is None else ""
+    return Cycle(
+        state=state,
+        command=move.command,
+        minimum=minimum,
+        energy=minimum.energy if minimum is not None and np.isfinite(minimum.energy) else None,
+        uncertainty=plan.evidence.score,
+        threshold=uncertainty.threshold,
+        attempt=plan.memory.retreats,
+        steps=thought.steps,
+        network_evaluations=thought.network_evaluations,
+        reason="; ".join(part for part in (decision.reason, move.reason, uncalibrated) if part),
+        clamps=move.clamps,
+        dropped_points=move.dropped_points,
+        observation_stamp_ns=plan.observation_stamp_ns,
+        number=plan.number,
+    )
+
+
+def shifted(chunk: Floats, num_rows: int) -> Floats | None:
+    """A chunk (H, D) as it looks ``num_rows`` later, its last row repeated; None when nothing of it is left."""
+    if not 0 <= num_rows < len(chunk):
+        return None
+    return np.asarray(chunk[np.minimum(np.arange(len(chunk)) + num_rows, len(chunk) - 1)])
+
+
+def chunk_seed(base: int, number: int, round_of_thought: int) -> int:
+    """A seed below 2^63 from base (< 2^23), chunk number (< 2^32) and round (< 2^8), different for all of them."""
+    if not (0 <= base < 2**23 and 0 <= number < 2**32 and 0 <= round_of_thought < 2**8):
+        raise ValueError(f"seed: base {base}, chunk {number} or round {round_of_thought} is out of range")
+    return (base << 40) | (number << 8) | round_of_thought

@@ -1,0 +1,171 @@
+"""The limits of a command, one class each. Axes: B chunks at once, H rows, D joints.
+
+A target limit looks at the rows of a chunk before anything is made of them; a step limit bounds the velocity at the
+next knot while the safety stage builds the trajectory. Between knots the acceleration is constant, so that
+p' = p + (v + v') h / 2.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ebt_policy_ros.core.settings import RobotSettings, SafetySettings
+from ebt_policy_ros.core.types import Floats
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What a target limit made of the targets."""
+
+    targets: Floats
+    """(B, H, D), with every offending value replaced."""
+    offending: Flags
+    """(B, H, D) what was replaced or is refused."""
+    refuses: bool
+    """Whether a chunk with any offending value is refused as a whole."""
+
+
+class TargetLimit(abc.ABC):
+    """A demand on the rows of a chunk."""
+
+    name: str
+
+    @abc.abstractmethod
+    def judge(self, targets: Floats, running: Floats) -> Verdict:
+        """The verdict on targets (B, H, D) when the running command is at ``running`` (B, D); targets stay as is."""
+
+    @abc.abstractmethod
+    def allowed(self, joint: int) -> str:
+        """What is allowed for a joint, for messages."""
+
+
+class StepLimit(abc.ABC):
+    """A bound on the velocity at the next knot."""
+
+    name: str
+
+    @abc.abstractmethod
+    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
+        """Lowest and highest allowed velocity (B, D) at the next knot, ``step_s`` after the state given."""
+
+
+class FiniteLimit(TargetLimit):
+    """Every target is a number; clamped to the target before it, the first to the running command."""
+
+    name = "finite"
+
+    def __init__(self, settings: SafetySettings) -> None:
+        self._refuses = settings.on_non_finite == "reject"
+
+    def judge(self, targets: Floats, running: Floats) -> Verdict:
+        offending = ~np.isfinite(targets)
+        if not offending.any():
+            return Verdict(targets, offending, self._refuses)
+        repaired, before = targets.copy(), running
+        for row in range(targets.shape[1]):
+            before = np.where(offending[:, row], before, targets[:, row])
+            repaired[:, row] = before
+        return Verdict(repaired, offending, self._refuses)
+
+    def allowed(self, joint: int) -> str:
+        return "a finite number"
+
+
+class JumpLimit(TargetLimit):
+    """The first target lies near the running command; clamped, it is approached within the other limits."""
+
+    name = "jump"
+
+    def __init__(self, robot: RobotSettings, settings: SafetySettings) -> None:
+        self._largest = robot.per_kind(settings.max_jump_rad, settings.max_jump_m)
+        self._refuses = settings.on_jump == "reject"
+
+    def judge(self, targets: Floats, running: Floats) -> Verdict:
+        offending = np.zeros(targets.shape, dtype=bool)
+        offending[:, 0] = np.abs(targets[:, 0] - running) > self._largest
+        return Verdict(targets, offending, self._refuses)
+
+    def allowed(self, joint: int) -> str:
+        return f"a first target within {self._largest[joint]:g} of the running command"
+
+
+class PositionLimit(TargetLimit, StepLimit):
+    """lower <= p <= upper, at every knot and between: targets are clipped, and the arm can always brake in time.
+
+    Braking is safe when D(v) = v^2 / (2 A) + v h / 2 fits between p and the limit. The second part lets the arm stop at
+    knots only, and makes the condition hold at the next knot too when it brakes with A now, for any step up to h.
+    """
+
+    name = "position"
+
+    def __init__(self, robot: RobotSettings, longest_step_s: float) -> None:
+        self._lower, self._upper = robot.per_joint("lower"), robot.per_joint("upper")
+        self._acceleration = robot.per_joint("acceleration")
+        self._longest_step_s = longest_step_s
+
+    def judge(self, targets: Floats, running: Floats) -> Verdict:
+        clipped = np.clip(targets, self._lower, self._upper)
+        return Verdict(clipped, clipped != targets, refuses=False)
+
+    def allowed(self, joint: int) -> str:
+        return f"{self._lower[joint]:g} to {self._upper[joint]:g}"
+
+    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
+        high = self._bound(self._upper - positions, velocities, step_s)
+        low = -self._bound(positions - self._lower, -velocities, step_s)
+        return low, high
+
+    def _bound(self, room: Floats, velocities: Floats, step_s: float) -> Floats:
+        """Highest next velocity towards a limit ``room`` away: solves D(v') = room - (v + v') h / 2 for v'.
+
+        Where even v' = 0 comes too late (a start that the other limits did not make), the arm brakes: so that the
+        peak within the step just touches the limit if that is possible, else with all it has. Outside the limit
+        nothing moves further out.
+        """
+        acceleration = self._acceleration
+        left = room - velocities * (step_s / 2.0)
+        bound = braking_velocity(np.maximum(left, 0.0), acceleration, (self._longest_step_s + step_s) / 2.0)
+        hardest = velocities - acceleration * step_s
+        with np.errstate(divide="ignore", invalid="ignore"):
+            touching = velocities - np.square(velocities) * (step_s / 2.0) / room
+        urgent = np.where(room > 0.0, np.maximum(np.where(velocities > 0.0, touching, 0.0), hardest), hardest)
+        outside = np.where(velocities > 0.0, hardest, 0.0)
+        return np.where(room < 0.0, outside, np.where(left < 0.0, urgent, bound))
+
+
+class VelocityLimit(StepLimit):
+    """|v| <= V; a start faster than that only brakes."""
+
+    name = "velocity"
+
+    def __init__(self, robot: RobotSettings) -> None:
+        self._velocity, self._acceleration = robot.per_joint("velocity"), robot.per_joint("acceleration")
+
+    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
+        change = self._acceleration * step_s
+        return np.minimum(-self._velocity, velocities + change), np.maximum(self._velocity, velocities - change)
+
+
+class AccelerationLimit(StepLimit):
+    """|v' - v| <= A h. Applied last: it holds whatever the others would wish."""
+
+    name = "acceleration"
+
+    def __init__(self, robot: RobotSettings) -> None:
+        self._acceleration = robot.per_joint("acceleration")
+
+    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
+        change = self._acceleration * step_s
+        return velocities - change, velocities + change
+
+
+def braking_velocity(room: Floats, deceleration: Floats, reaction_s: float) -> Floats:
+    """The velocity v >= 0 with v^2 / (2 deceleration) + v reaction_s = room, for room >= 0; linear for a small room."""
+    velocities = np.sqrt(reaction_s * reaction_s + 2.0 * room / deceleration) - reaction_s
+    return np.asarray(deceleration * velocities)

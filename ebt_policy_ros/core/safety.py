@@ -1,0 +1,285 @@
+"""Targets in, SafeChunk out: the only place that makes one.
+
+Every joint is a double integrator that starts at the splice and follows the chunk with piecewise constant acceleration,
+two pieces a chunk period. The velocity at each knot is what following asks for, bounded by the limits in turn. So the
+limits hold between the knots as well, and a controller's cubic through the knots is exactly this motion. A chunk
+within the limits is reproduced exactly at its rows; the motion ends with braking to rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ebt_policy_ros.core.errors import SafetyError, ShapeError
+from ebt_policy_ros.core.limits import (
+    AccelerationLimit,
+    FiniteLimit,
+    Flags,
+    JumpLimit,
+    PositionLimit,
+    StepLimit,
+    TargetLimit,
+    VelocityLimit,
+    braking_velocity,
+)
+from ebt_policy_ros.core.settings import RobotSettings, SafetySettings
+from ebt_policy_ros.core.types import SAFETY_KEY, Floats, SafeChunk, Splice
+
+CATCH_UP = 0.5
+"""Part of the acceleration limit with which targets are approached; the rest is for the targets' own motion."""
+SHORTEST_STEP = 0.25
+"""A first knot nearer than this fraction of half a period is left out; the first step is then up to 1 + this long."""
+NOTICEABLE = 1e-6
+"""Velocity change [rad/s or m/s] from which a bound counts as having clamped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A safe command and what had to be changed for it."""
+
+    chunk: SafeChunk
+    clamps: Mapping[str, int] = field(default_factory=dict)
+    """Limit name -> number of (point, joint) values it changed; only those that changed any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No command, and the evidence."""
+
+    limit: str
+    joint: str
+    value: float
+    row: int
+    reason: str
+    """One sentence with all of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """B motions over common knots, before they are SafeChunks."""
+
+    offsets_ns: tuple[int, ...]
+    """(N,) time of every knot from the splice, strictly increasing from 0."""
+    positions: Floats
+    """(B, N, D)."""
+    velocities: Floats
+    """(B, N, D)."""
+    clamps: Mapping[str, Floats]
+    """Limit name -> (B,) number of changed values."""
+
+
+class SafetyStage:
+    """The limits of one robot applied to chunks of one period."""
+
+    def __init__(self, robot: RobotSettings, settings: SafetySettings, period_ns: int) -> None:
+        self._robot = robot
+        self._half_ns = period_ns // 2
+        self._period_ns = period_ns
+        self._blend_s = settings.blend_s
+        self._acceleration = robot.per_joint("acceleration")
+        self._velocity = robot.per_joint("velocity")
+        longest_step_s = (period_ns - self._half_ns) * (1.0 + SHORTEST_STEP) * 1e-9
+        self._longest_step_s = longest_step_s
+        position = PositionLimit(robot, longest_step_s)
+        self._target_limits: tuple[TargetLimit, ...] = (FiniteLimit(settings), JumpLimit(robot, settings), position)
+        self._step_limits: tuple[StepLimit, ...] = (VelocityLimit(robot), position, AccelerationLimit(robot))
+
+    def make(self, targets: Floats, stamp_ns: int, splice: Splice) -> Admitted | Refused:
+        """A safe motion from the splice along targets (H, D) [rad or m], row i meant for ``stamp_ns + i * period``.
+
+        Rows before the splice only shape the way into the first one after it. Targets may hold anything, NaN and
+        infinities included; ShapeError only when the shape is wrong.
+        """
+        if targets.ndim != 2 or targets.shape[1] != len(self._robot.joints) or len(targets) == 0:
+            raise ShapeError(f"targets: expected (rows, {len(self._robot.joints)} joints), got {targets.shape}")
+        first = next_row(stamp_ns, self._period_ns, splice.start_ns)
+        if first >= len(targets):
+            raise SafetyError(f"targets: all {len(targets)} rows lie before the splice; the schedule drops such chunks")
+        running = splice.positions[None]
+        judged, clamps, refused = self.judge(targets[None], running, first)
+        if refused[0] is not None:
+            return refused[0]
+        motion = self.follow(judged, stamp_ns - splice.start_ns, running, splice.velocities[None])
+        return self._admit(motion, splice, clamps)
+
+    def again(self, chunk: SafeChunk, splice: Splice) -> Admitted:
+        """A safe chunk passed again: the same, when the splice is its own start."""
+        offsets = tuple(round(float(time_s) * 1e9) for time_s in chunk.times_s)
+        motion = self._track(
+            offsets, chunk.positions[None], chunk.velocities[None], splice.positions[None], splice.velocities[None]
+        )
+        return self._admit(motion, splice, {})
+
+    def brake(self, splice: Splice) -> SafeChunk:
+        """To rest as fast as the acceleration limits allow, along no particular path."""
+        motion = self._rest(splice.positions[None], splice.velocities[None])
+        return self._admit(motion, splice, {}).chunk
+
+    def judge(
+        self, targets: Floats, running: Floats, first_row: int
+    ) -> tuple[Floats, dict[str, Floats], list[Refused | None]]:
+        """Targets (B, H, D) after the target limits, counts (B,) by limit, and the first refusal of every chunk.
+
+        Rows before ``first_row`` are overtaken: they are repaired like the others, but neither counted nor a reason
+        to refuse.
+        """
+        clamps: dict[str, Floats] = {}
+        refused: list[Refused | None] = [None] * len(targets)
+        past = targets[:, :first_row]
+        past = np.where(np.isfinite(past), past, running[:, None])
+        current = targets[:, first_row:]
+        for limit in self._target_limits:
+            verdict = limit.judge(current, running)
+            offending = verdict.offending
+            if offending.any():
+                clamps[limit.name] = offending.sum(axis=(1, 2)).astype(np.float64)
+                if verdict.refuses:
+                    for chunk in np.flatnonzero(clamps[limit.name]):
+                        refused[chunk] = refused[chunk] or self._refusal(limit, offending[chunk], current[chunk])
+            current = verdict.targets
+        past = np.clip(past, self._robot.per_joint("lower"), self._robot.per_joint("upper"))
+        return np.concatenate([past, current], axis=1), clamps, refused
+
+    def follow(self, targets: Floats, delay_ns: int, positions: Floats, velocities: Floats) -> Motion:
+        """Motions from states (B, D) along finite targets (B, H, D), row 0 meant for ``delay_ns`` after the start."""
+        grid_ns, along_positions, along_velocities = self._reference(targets, delay_ns)
+        offsets = [0] + [offset for offset in grid_ns if offset >= max(1, round(SHORTEST_STEP * self._half_ns))]
+        reference = [_at(offset, grid_ns, along_positions, along_velocities) for offset in offsets]
+        return self._track(
+            tuple(offsets),
+            np.stack([position for position, _ in reference], axis=1),
+            np.stack([velocity for _, velocity in reference], axis=1),
+            positions,
+            velocities,
+        )
+
+    def _reference(self, targets: Floats, delay_ns: int) -> tuple[list[int], Floats, Floats]:
+        """Knots [ns from the splice] (M,) twice a period, and the chunk's own positions and velocities (B, M, D) there.
+
+        Row velocities are central differences, within the velocity limit; two parabolas join row to row in position
+        and velocity: with dp = q' - q - u T, dv = u' - u, h = T / 2 the first has a = dp / h^2 - dv / (2 h).
+        """
+        period_s, half_s = self._period_ns * 1e-9, self._half_ns * 1e-9
+        rates = np.gradient(targets, period_s, axis=1) if targets.shape[1] > 1 else np.zeros_like(targets)
+        rates = np.clip(rates, -self._velocity, self._velocity)
+        gap = targets[:, 1:] - targets[:, :-1] - rates[:, :-1] * period_s
+        bend = gap / half_s**2 - (rates[:, 1:] - rates[:, :-1]) / (2.0 * half_s)
+        num_chunks, num_rows, num_joints = targets.shape
+        along_positions = np.empty((num_chunks, 2 * num_rows - 1, num_joints))
+        along_velocities = np.empty_like(along_positions)
+        along_positions[:, 0::2], along_velocities[:, 0::2] = targets, rates
+        along_positions[:, 1::2] = targets[:, :-1] + rates[:, :-1] * half_s + bend * (half_s**2 / 2.0)
+        along_velocities[:, 1::2] = rates[:, :-1] + bend * half_s
+        grid_ns = [
+            delay_ns + row * self._period_ns + half * self._half_ns for row in range(num_rows) for half in (0, 1)
+        ]
+        return grid_ns[:-1], along_positions, along_velocities
+
+    def _track(
+        self,
+        offsets: tuple[int, ...],
+        reference: Floats,
+        reference_rates: Floats,
+        positions: Floats,
+        velocities: Floats,
+    ) -> Motion:
+        """Motions from states (B, D) that follow a reference (B, N, D) over its knots, then brake to rest.
+
+        Relative to the reference (error e, rate w) the next rate w' is the braking velocity of what is left,
+        s = -(e + w h / 2): for small errors w' = s / b, whose error dies as (1 - h / b)^n without overshoot for any
+        b >= h; far away the arm arrives with deceleration to spare.
+        """
+        knots, rates = [positions], [velocities]
+        clamps: dict[str, Floats] = {}
+        for knot in range(1, len(offsets)):
+            step_s = (offsets[knot] - offsets[knot - 1]) * 1e-9
+            rate = velocities - reference_rates[:, knot - 1]
+            left = reference[:, knot - 1] - positions - rate * (step_s / 2.0)
+            reaction_s = max(self._blend_s, (self._longest_step_s + step_s) / 2.0)
+            closing = np.sign(left) * braking_velocity(np.abs(left), CATCH_UP * self._acceleration, reaction_s)
+            wanted = reference_rates[:, knot] + closing
+            positions, velocities = self._step(positions, velocities, wanted, step_s, clamps)
+            knots.append(positions)
+            rates.append(velocities)
+        tail = self._rest(positions, velocities, len(offsets) == 1)
+        shifted = tuple(offsets[-1] + offset for offset in tail.offsets_ns[1:])
+        return Motion(
+            offsets + shifted,
+            np.concatenate([np.stack(knots, axis=1), tail.positions[:, 1:]], axis=1),
+            np.concatenate([np.stack(rates, axis=1), tail.velocities[:, 1:]], axis=1),
+            clamps,
+        )
+
+    def _rest(self, positions: Floats, velocities: Floats, at_least_once: bool = True) -> Motion:
+        """Motions that brake from states (B, D) until every joint rests."""
+        knots, rates = [positions], [velocities]
+        step_s = self._half_ns * 1e-9
+        most = 4 + int(np.ceil(np.max(np.abs(velocities) / (self._acceleration * step_s), initial=0.0)))
+        while velocities.any() or (at_least_once and len(knots) == 1):
+            if len(knots) > most:
+                raise SafetyError(f"braking did not end within {most} steps from {rates[0]}: please report this")
+            positions, velocities = self._step(positions, velocities, np.zeros_like(velocities), step_s, {})
+            knots.append(positions)
+            rates.append(velocities)
+        offsets = tuple(knot * self._half_ns for knot in range(len(knots)))
+        return Motion(offsets, np.stack(knots, axis=1), np.stack(rates, axis=1), {})
+
+    def _step(
+        self, positions: Floats, velocities: Floats, wanted: Floats, step_s: float, clamps: dict[str, Floats]
+    ) -> tuple[Floats, Floats]:
+        """The state (B, D) one step on, its velocity as near to ``wanted`` as the limits allow; adds to the counts."""
+        for limit in self._step_limits:
+            low, high = limit.velocity_bounds(positions, velocities, step_s)
+            bounded = np.minimum(np.maximum(wanted, low), high)
+            num_changed = (np.abs(bounded - wanted) > NOTICEABLE).sum(axis=1)
+            if num_changed.any():
+                clamps[limit.name] = clamps.get(limit.name, np.zeros(len(wanted))) + num_changed
+            wanted = bounded
+        return positions + (velocities + wanted) * (step_s / 2.0), wanted
+
+    def _admit(self, motion: Motion, splice: Splice, clamps: Mapping[str, Floats]) -> Admitted:
+        """The first motion as a SafeChunk; ``clamps`` are those of the targets."""
+        counted: dict[str, int] = {}
+        for counts in (clamps, motion.clamps):
+            for name, numbers in counts.items():
+                counted[name] = counted.get(name, 0) + int(numbers[0])
+        chunk = SafeChunk(
+            start_ns=splice.start_ns,
+            joint_names=self._robot.joint_names,
+            times_s=np.array(motion.offsets_ns) * 1e-9,
+            positions=motion.positions[0],
+            velocities=motion.velocities[0],
+            key=SAFETY_KEY,
+        )
+        return Admitted(chunk, {name: number for name, number in counted.items() if number})
+
+    def _refusal(self, limit: TargetLimit, offending: Flags, targets: Floats) -> Refused:
+        row, joint = (int(index) for index in np.argwhere(offending)[0])
+        value, name = float(targets[row, joint]), self._robot.joint_names[joint]
+        return Refused(
+            limit.name,
+            name,
+            value,
+            row,
+            f"{limit.name} limit: joint '{name}' got target {value:g} in row {row}, expected {limit.allowed(joint)}",
+        )
+
+
+def next_row(stamp_ns: int, period_ns: int, start_ns: int) -> int:
+    """The first row of a chunk that is not before ``start_ns``: as many rows were overtaken."""
+    return max(0, -((stamp_ns - start_ns) // period_ns))
+
+
+def _at(offset_ns: int, grid_ns: list[int], positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
+    """Reference position and velocity (B, D) at a time: on the parabola between knots, straight on outside."""
+    left = min(max(int(np.searchsorted(grid_ns, offset_ns, side="right")) - 1, 0), len(grid_ns) - 1)
+    since_s = (offset_ns - grid_ns[left]) * 1e-9
+    if since_s < 0.0 or left == len(grid_ns) - 1:
+        return positions[:, left] + velocities[:, left] * since_s, velocities[:, left]
+    step_s = (grid_ns[left + 1] - grid_ns[left]) * 1e-9
+    bend = (velocities[:, left + 1] - velocities[:, left]) / step_s
+    reached = velocities[:, left] + bend * since_s
+    return positions[:, left] + (velocities[:, left] + reached) * (since_s / 2.0), reached
