@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 from ebt_policy_ros.cli.arguments import output_file, whole_number
@@ -41,18 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the demo and writes everything; returns the exit status."""
+    from ebt_policy_ros.cli.demo_processes import launch_command
     from ebt_policy_ros.cli.isolation import isolate
     from ebt_policy_ros.cli.nodes import provide_rclpy
     from ebt_policy_ros.resources import find_model, find_resource
 
     model, launch_file = find_model(options.model), find_resource("launch/demo.launch.xml")
+    joint_names, cameras = _robot_and_cameras(model)
     domain = isolate(os.environ)
     provide_rclpy()
     options.report.mkdir(parents=True, exist_ok=True)
     record = DemoRecord(model.name, options.seed, settings=_settings(domain, options.task))
     status = 130
     try:
-        _play(record, options, launch_file, model)
+        _play(record, options, launch_command(launch_file, _launch_arguments(options, model)), joint_names, cameras)
         status = 0
     except KeyboardInterrupt:
         record.trouble.append(f"interrupted; {len(record.episodes)} of {options.episodes} episodes were begun")
@@ -64,24 +67,23 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _play(record: DemoRecord, options: argparse.Namespace, launch_file: Path, model: Path) -> None:
+def _play(
+    record: DemoRecord,
+    options: argparse.Namespace,
+    command: Sequence[str],
+    joint_names: Sequence[str],
+    cameras: Sequence[str],
+) -> None:
+    """Starts the nodes with ``command``, runs the episodes into ``record``, ends everything that was started."""
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
     from ebt_policy_ros.cli.demo_monitor import Monitor, Spinner
-    from ebt_policy_ros.cli.demo_processes import Launched, launch_command
+    from ebt_policy_ros.cli.demo_processes import Launched
     from ebt_policy_ros.cli.demo_run import DemoRun
     from ebt_policy_ros.cli.demo_sim import SIM, SimControl
 
-    joint_names, cameras = _robot_and_cameras(model)
-    arguments = {
-        "model": str(model.resolve()),
-        "task": options.task,
-        "episode_seed": str(options.seed),
-        "policy_seed": str(options.seed),
-        "enabled": "false",
-    }
-    launched = Launched(launch_command(launch_file, arguments), options.report / "nodes.log")
+    launched = Launched(command, options.report / "nodes.log")
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     monitor = Monitor(joint_names, cameras, SIM)
     spinner = Spinner(monitor)
@@ -94,6 +96,16 @@ def _play(record: DemoRecord, options: argparse.Namespace, launch_file: Path, mo
         spinner.close()
         monitor.destroy_node()
         rclpy.try_shutdown()
+
+
+def _launch_arguments(options: argparse.Namespace, model: Path) -> dict[str, str]:
+    return {
+        "model": str(model.resolve()),
+        "task": options.task,
+        "episode_seed": str(options.seed),
+        "policy_seed": str(options.seed),
+        "enabled": "false",
+    }
 
 
 def _robot_and_cameras(model: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
