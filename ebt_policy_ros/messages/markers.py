@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,10 @@ from ebt_policy_ros.messages.stamps import set_stamp_ns
 _NUM_SAMPLES = 24
 
 
-def energy_colour(uncertainty: float, threshold: float) -> tuple[float, float, float]:
-    """RGB in 0..1 from green (sure) over yellow (at the retry threshold) to red; both arguments in [0, 1]."""
+def energy_colour(uncertainty: float | None, threshold: float) -> tuple[float, float, float]:
+    """RGB in 0..1 from green (sure) over yellow (at the retry threshold) to red; blue where there is no calibration."""
+    if uncertainty is None or not math.isfinite(threshold):
+        return 0.2, 0.5, 1.0
     threshold = min(max(threshold, 1e-6), 1.0)
     if uncertainty <= threshold:
         return max(0.0, uncertainty / threshold), 0.9, 0.1
@@ -27,7 +30,7 @@ def plan_markers(
     chain: ToolChain,
     *,
     energy: float | None,
-    uncertainty: float,
+    uncertainty: float | None,
     threshold: float,
     array_class: Callable[[], Any],
     marker_class: Any,
@@ -38,8 +41,8 @@ def plan_markers(
     The colour is the chunk's calibrated energy (``uncertainty`` against ``threshold``, see ``energy_colour``): raw
     energies of two observations cannot be compared, so they are written, not coloured.
     """
-    step_ns = max(1, (chunk.end_ns - chunk.start_ns) // (_NUM_SAMPLES - 1))
-    stamps = [min(chunk.start_ns + index * step_ns, chunk.end_ns) for index in range(_NUM_SAMPLES)]
+    length_ns = chunk.end_ns - chunk.start_ns
+    stamps = [chunk.start_ns + length_ns * index // (_NUM_SAMPLES - 1) for index in range(_NUM_SAMPLES)]
     joints = np.stack([chunk.sample(stamp)[0] for stamp in stamps])
     path = chain.tool_positions(chunk.joint_names, joints)
     colour = energy_colour(uncertainty, threshold)
@@ -55,7 +58,9 @@ def plan_markers(
     text.type, text.scale.z = marker_class.TEXT_VIEW_FACING, 0.03
     text.pose.position.x, text.pose.position.y = points[-1].x, points[-1].y
     text.pose.position.z = points[-1].z + 0.05
-    text.text = f"u {uncertainty:.2f} / {threshold:.2f}" + ("" if energy is None else f"   E {energy:.3f}")
+    told = [] if energy is None else [f"E {energy:.3f}"]
+    told += [] if uncertainty is None else [f"u {uncertainty:.2f} / {threshold:.2f}"]
+    text.text = "   ".join(told)
     markers = array_class()
     markers.markers = [line, text]
     return markers

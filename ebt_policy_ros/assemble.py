@@ -1,0 +1,156 @@
+"""Composition root: a bundle and a robot become a pipeline. Only this module knows every backend, lazily imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebt_policy_ros.core.errors import BundleError, SettingsError
+from ebt_policy_ros.core.minimise import EnergyMinimiser
+from ebt_policy_ros.core.normalise import Normaliser, Stats
+from ebt_policy_ros.core.pipeline import Pipeline
+from ebt_policy_ros.core.settings import PipelineSettings, RobotSettings
+from ebt_policy_ros.core.types import NormalisedObservation
+from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
+from ebt_policy_ros.messages.kinematics import ToolChain
+from ebt_policy_ros.resources import find_model, load_robot_file
+
+RUNTIMES = ("auto", "torch")
+_UNITS = {"revolute": "rad", "prismatic": "m"}
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A pipeline and what was known when it was put together."""
+
+    pipeline: Pipeline
+    settings: PipelineSettings
+    robot: RobotSettings
+    """Its joints are the bundle's, in the bundle's order."""
+    model_name: str
+    model_dir: Path
+    calibration: Calibration | None
+
+
+def load_robot(robot: str) -> tuple[RobotSettings, ToolChain | None]:
+    """Limits and, where it has ``kinematics:``, the tool chain of a robot file (a path, or a name in config/robots/).
+
+    SettingsError names the file's bad entry.
+    """
+    entries = load_robot_file(robot)
+    kinematics = entries.pop("kinematics", None)
+    settings = RobotSettings.from_mapping(entries, where=f"robot '{robot}'")
+    if kinematics is None:
+        return settings, None
+    chain = ToolChain.from_mapping(kinematics)
+    missing = chain.missing_joints(settings.joint_names)
+    if missing:
+        raise SettingsError(f"robot '{robot}': kinematics name joints that it does not have: {', '.join(missing)}")
+    return settings, chain
+
+
+def assemble(
+    model_dir: str | Path,
+    robot: RobotSettings,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    runtime: str = "auto",
+) -> Pipeline:
+    """The pipeline of a bundle for a robot; see ``assemble_all``."""
+    return assemble_all(model_dir, robot, overrides, device, runtime).pipeline
+
+
+def assemble_all(
+    model_dir: str | Path,
+    robot: RobotSettings,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    runtime: str = "auto",
+    *,
+    warm_up: bool = False,
+) -> Assembly:
+    """Loads a bundle (directory or name), checks it against ``robot`` and builds the pipeline.
+
+    ``overrides`` are settings by section, such as ``{"minimise": {"steps": 4}, "retry": {"enabled": False}}``, that win
+    over the bundle's defaults. ``warm_up`` runs the model once for every shape it will see, on black pictures: the
+    first call is slow (allocations, kernels) and must not be part of a measured or commanded chunk.
+
+    BundleError lists everything in which bundle and robot differ; SettingsError names an unknown or bad override.
+    """
+    from ebt_policy_ros.policy.bundle import Bundle
+
+    directory = find_model(str(model_dir))
+    bundle = Bundle.load(directory)
+    robot = fit_robot(bundle, robot, directory)
+    settings = make_settings(bundle, overrides or {})
+    calibration = Calibration.from_mapping(bundle.calibration) if bundle.calibration is not None else None
+    minimiser = _make_minimiser(bundle, device, runtime)
+    if warm_up:
+        _warm_up(minimiser, bundle, settings)
+    normaliser = Normaliser(positions=_stats(bundle.positions), actions=_stats(bundle.actions))
+    uncertainty = Uncertainty(calibration, bundle.weights_sha256)
+    pipeline = Pipeline(minimiser, normaliser, uncertainty, settings, robot)
+    return Assembly(pipeline, settings, robot, bundle.name, directory, calibration)
+
+
+def fit_robot(bundle: Any, robot: RobotSettings, where: Path | str = "bundle") -> RobotSettings:
+    """``robot`` with its joints in the bundle's order; BundleError lists every joint that does not match."""
+    joints = {joint.name: joint for joint in robot.joints}
+    wanted = {joint.name: joint.unit for joint in bundle.joints}
+    found = [f"joint '{name}' of the bundle is not one of the robot's" for name in wanted if name not in joints]
+    found += [f"joint '{name}' of the robot is not commanded by the bundle" for name in joints if name not in wanted]
+    found += [
+        f"joint '{name}' is in [{unit}] in the bundle but [{_UNITS[joints[name].kind]}] on the robot"
+        for name, unit in wanted.items()
+        if name in joints and _UNITS[joints[name].kind] != unit
+    ]
+    if found:
+        raise BundleError(f"{where} does not fit robot '{robot.name}': {'; '.join(found)}")
+    return RobotSettings(robot.name, tuple(joints[name] for name in wanted), robot.gripper)
+
+
+def make_settings(bundle: Any, overrides: Mapping[str, Mapping[str, Any]]) -> PipelineSettings:
+    """The bundle's defaults with ``overrides`` (section -> field -> value) on top; SettingsError names a bad one."""
+    sections: dict[str, Any] = {
+        "period_s": bundle.chunk.period_s,
+        "horizon": bundle.chunk.horizon,
+        "observe": {"cameras": [camera.name for camera in bundle.cameras]},
+        "minimise": dict(vars(bundle.minimiser)),
+        "schedule": {"execute_steps": bundle.chunk.execute_steps},
+    }
+    for section, values in overrides.items():
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"setting '{section}': expected a section with fields, got {values!r}")
+        sections[section] = {**sections.get(section, {}), **values}
+    alert = sections["schedule"].get("alert_steps", 2)
+    if bundle.chunk.horizon < alert and "alert_steps" not in overrides.get("schedule", {}):
+        sections["schedule"]["alert_steps"] = bundle.chunk.horizon
+    return PipelineSettings.from_mapping(sections, where="settings")
+
+
+def _stats(bounds: Any) -> Stats:
+    return Stats(np.array(bounds.low), np.array(bounds.high))
+
+
+def _make_minimiser(bundle: Any, device: str, runtime: str) -> EnergyMinimiser:
+    if runtime not in RUNTIMES:
+        raise SettingsError(f"runtime '{runtime}': expected one of {', '.join(RUNTIMES)}")
+    try:
+        from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
+    except ImportError as error:
+        raise SettingsError(
+            f"runtime '{runtime}' needs torch ({error}); install torch into this environment"
+        ) from error
+    return TorchMinimiser(bundle, device=device)
+
+
+def _warm_up(minimiser: EnergyMinimiser, bundle: Any, settings: PipelineSettings) -> None:
+    images = {camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in bundle.cameras}
+    observation = NormalisedObservation(images, np.zeros(len(bundle.joints)))
+    thought = settings.minimise
+    minimiser.minimise(observation, steps=thought.steps, starts=thought.starts, seed=0)
+    minimiser.minimise(observation, steps=thought.more_steps, starts=thought.more_starts, seed=0)

@@ -1,0 +1,99 @@
+"""What the node says about itself: diagnostic_msgs DiagnosticArray as key/value text, and back.
+
+Keys of a chunk's status (``~/status``), all values text: state, attempt, steps, network_evaluations, energy,
+energy_trace, uncertainty, threshold, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>, dropped_points,
+reason, enabled, commanded, chunk, observation_stamp_ns. A number that does not exist is an empty text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ebt_policy_ros.core.pipeline import Cycle, State
+from ebt_policy_ros.messages.stamps import set_stamp_ns
+
+Classes = tuple[Callable[[], Any], Any, Callable[[], Any]]
+"""(DiagnosticArray, DiagnosticStatus, KeyValue)."""
+
+_CALM = (State.WAITING, State.RUNNING)
+
+
+def cycle_values(
+    cycle: Cycle,
+    *,
+    enabled: bool,
+    commanded: bool,
+    think_ms: float,
+    latency_ms: float | None,
+    stamp_age_ms: float | None,
+) -> dict[str, str]:
+    """The status of one chunk.
+
+    ``latency_ms`` is wall time from the observation's arrival to the command (or the decision); ``stamp_age_ms`` is ROS
+    time from its stamp, which includes the way from the sensor and excludes whatever a simulation skips.
+    """
+    values = {
+        "state": cycle.state.value,
+        "reason": cycle.reason,
+        "chunk": str(cycle.number),
+        "attempt": str(cycle.attempt),
+        "steps": str(cycle.steps),
+        "network_evaluations": str(cycle.network_evaluations),
+        "energy": _number(cycle.energy),
+        "energy_trace": "" if cycle.minimum is None else " ".join(_number(float(e)) for e in cycle.minimum.trace),
+        "uncertainty": _number(cycle.uncertainty),
+        "threshold": _number(cycle.threshold),
+        "think_ms": _number(think_ms),
+        "latency_ms": _number(latency_ms),
+        "stamp_age_ms": _number(stamp_age_ms),
+        "clamps": str(sum(cycle.clamps.values())),
+        "dropped_points": str(cycle.dropped_points),
+        "enabled": str(enabled).lower(),
+        "commanded": str(commanded).lower(),
+        "observation_stamp_ns": "" if cycle.observation_stamp_ns is None else str(cycle.observation_stamp_ns),
+    }
+    values.update({f"clamps.{limit}": str(count) for limit, count in cycle.clamps.items() if count})
+    return values
+
+
+def cycle_level(cycle: Cycle, status_class: Any) -> Any:
+    """OK while calm, ERROR after giving up, WARN in between."""
+    if cycle.state is State.GIVEN_UP:
+        return status_class.ERROR
+    return status_class.OK if cycle.state in _CALM else status_class.WARN
+
+
+def diagnostic_array(
+    classes: Classes, stamp_ns: int, statuses: Sequence[tuple[str, str, Any, str, Mapping[str, str]]]
+) -> Any:
+    """A DiagnosticArray of (name, hardware id, level, message, values) entries."""
+    array_class, status_class, value_class = classes
+    array = array_class()
+    set_stamp_ns(array.header.stamp, stamp_ns)
+    entries = []
+    for name, hardware, level, text, values in statuses:
+        status = status_class()
+        status.name, status.hardware_id, status.level, status.message = name, hardware, level, text
+        pairs = []
+        for key, value in values.items():
+            pair = value_class()
+            pair.key, pair.value = key, value
+            pairs.append(pair)
+        status.values = pairs
+        entries.append(status)
+    array.status = entries
+    return array
+
+
+def read_values(array: Any, name: str | None = None) -> dict[str, str]:
+    """Key -> value of the first status in a DiagnosticArray (or of the one called ``name``); empty without one."""
+    for status in array.status:
+        if name is None or str(status.name) == name:
+            return {str(pair.key): str(pair.value) for pair in status.values}
+    return {}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.6g}"

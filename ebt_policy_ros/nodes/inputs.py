@@ -1,0 +1,104 @@
+"""Subscriptions of policy_node: decode, store, count; nothing else happens in a callback."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.core.pipeline import Pipeline
+from ebt_policy_ros.messages import decode_image, read_joint_state, read_stamp_ns
+from ebt_policy_ros.nodes.parameters import declare_camera
+
+_MAX_REASONS = 50
+"""Reasons for refused messages that are logged before the log falls silent; diagnostics go on counting."""
+
+
+class Inputs:
+    """Feeds a pipeline from the graph. What cannot be read is counted, and logged once per reason."""
+
+    def __init__(self, node: Any, pipeline: Pipeline, joint_names: Sequence[str], wake: Callable[[], None]) -> None:
+        self._node = node
+        self._pipeline = pipeline
+        self._joint_names = tuple(joint_names)
+        self._wake = wake
+        self._subscriptions: list[Any] = []
+        self._reasons: set[str] = set()
+        self._joint_arrivals: OrderedDict[int, int] = OrderedDict()
+        self.received: dict[str, int] = {}
+        """Source ('joint_states' or a camera) -> messages that could be read."""
+        self.refused: dict[str, int] = {}
+        """Source -> messages that could not."""
+        self.topics: dict[str, str] = {}
+        """Source -> resolved topic."""
+
+    def subscribe(self, cameras: Sequence[str]) -> None:
+        """Subscribes to the joint states and to every camera's topic, with sensor QoS (best effort, newest first)."""
+        self._subscribe("joint_states", JointState, "joint_states", self._on_joints)
+        for camera in cameras:
+            topic, compressed = declare_camera(self._node, camera)
+            message_class = CompressedImage if compressed else Image
+            self._subscribe(camera, message_class, topic, functools.partial(self._on_image, camera))
+
+    def destroy(self) -> None:
+        """Takes the subscriptions off the graph."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+
+    def arrival_ns(self, stamp_ns: int | None) -> int | None:
+        """Steady time [ns] at which the joint state with this stamp came; None when it is not remembered."""
+        return None if stamp_ns is None else self._joint_arrivals.get(stamp_ns)
+
+    def _subscribe(self, source: str, message_class: Any, topic: str, callback: Callable[[Any], None]) -> None:
+        quality = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+        subscription = self._node.create_subscription(
+            message_class,
+            topic,
+            callback,
+            quality,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._subscriptions.append(subscription)
+        self.received[source], self.refused[source] = 0, 0
+        self.topics[source] = self._node.resolve_topic_name(topic)
+
+    def _on_image(self, camera: str, message: Any) -> None:
+        arrival_ns = time.monotonic_ns()
+        try:
+            self._pipeline.add_image(camera, read_stamp_ns(message), arrival_ns, decode_image(message))
+        except EbtPolicyError as error:
+            self._refuse(camera, error)
+            return
+        self.received[camera] += 1
+        self._wake()
+
+    def _on_joints(self, message: Any) -> None:
+        arrival_ns = time.monotonic_ns()
+        try:
+            reading = read_joint_state(message, self._joint_names)
+            self._pipeline.add_joints(
+                reading.stamp_ns, arrival_ns, reading.names, reading.positions, reading.velocities
+            )
+        except EbtPolicyError as error:
+            self._refuse("joint_states", error)
+            return
+        self.received["joint_states"] += 1
+        self._joint_arrivals[reading.stamp_ns] = arrival_ns
+        if len(self._joint_arrivals) > 4096:
+            self._joint_arrivals.popitem(last=False)
+
+    def _refuse(self, source: str, error: EbtPolicyError) -> None:
+        self.refused[source] += 1
+        reason = f"{self.topics[source]}: {error}"
+        if reason in self._reasons or len(self._reasons) >= _MAX_REASONS:
+            return
+        self._reasons.add(reason)
+        self._node.get_logger().warning(f"message refused: {reason} (logged once, counted in /diagnostics)")

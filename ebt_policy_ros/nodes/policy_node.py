@@ -1,0 +1,293 @@
+"""The lifecycle node ``ebt_policy``: cameras and joint states in, safe joint trajectories and their energy out."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import SetBool, Trigger
+
+from ebt_policy_ros.assemble import Assembly, assemble_all, load_robot
+from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.core.pipeline import Cycle
+from ebt_policy_ros.core.types import Instant
+from ebt_policy_ros.messages.status import diagnostic_array
+from ebt_policy_ros.nodes.inputs import Inputs
+from ebt_policy_ros.nodes.parameters import check_parameters, declare_parameters, setting_overrides
+from ebt_policy_ros.nodes.reporter import DIAGNOSTIC_CLASSES, Reporter
+from ebt_policy_ros.nodes.running import BAD_INPUT, run, run_and_exit
+from ebt_policy_ros.nodes.worker import Round, Worker
+
+NODE_NAME = "ebt_policy"
+_WATCH_S = 0.05
+"""Period of the watchdog [s, steady time]."""
+_SPIN_S = 0.1
+"""How soon a signal is seen [s]."""
+
+
+class PolicyNode(LifecycleNode):  # type: ignore[misc]
+    """Configure loads and warms up, activate lets the model work, enable lets its commands out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(NODE_NAME, **kwargs)
+        self._assembly: Assembly | None = None
+        self._inputs: Inputs | None = None
+        self._reporter: Reporter | None = None
+        self._worker: Worker | None = None
+        self._enabled = False
+        self._active = False
+        self._finalised = False
+        self._last: Cycle | None = None
+        self._faults = 0
+        # Before the declarations: what a parameter file or the command line says is checked, too.
+        self.add_on_set_parameters_callback(self._check_parameters)
+        declare_parameters(self)
+        # The node's own clock may be simulated and stand still; diagnostics go on.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+        self.create_timer(_WATCH_S, self._watch, clock=self._steady)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/retry", self._on_retry)
+        self._jump = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True),
+            post_callback=self._on_clock_jump,
+        )
+
+    # --- lifecycle --------------------------------------------------------------------------------------------------
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self._configure()
+        except EbtPolicyError as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # noqa: BLE001 - rclpy would swallow it without a word
+            self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._worker is not None
+        self._enabled = bool(self.get_parameter("enabled_on_activate").value)
+        result = super().on_activate(state)
+        self._active = True
+        self._worker.resume()
+        self.get_logger().info("active: " + ("commands flow" if self._enabled else "dry run until ~/enable"))
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop_and_hold("deactivated")
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop_and_hold("shut down")
+        self._release()
+        self._finalised = True
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.get_logger().error("a transition failed unexpectedly; back to unconfigured")
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        def text(name: str) -> str:
+            return str(self.get_parameter(name).value)
+
+        robot, chain = load_robot(text("robot"))
+        began_s = time.monotonic()
+        assembly = assemble_all(
+            text("model"), robot, setting_overrides(self), text("device"), text("runtime"), warm_up=True
+        )
+        self._assembly = assembly
+        self._reporter = Reporter(self, robot.name, chain)
+        self._worker = Worker(
+            assembly.pipeline, self._now, self._deliver, self._on_fault, is_dry_run=lambda: not self._enabled
+        )
+        self._inputs = Inputs(self, assembly.pipeline, assembly.robot.joint_names, self._worker.wake)
+        self._inputs.subscribe(assembly.settings.observe.cameras)
+        log = self.get_logger()
+        log.info(f"configured: {assembly.model_dir} for {robot.name} in {time.monotonic() - began_s:.1f} s")
+        log.info("listening: " + ", ".join(f"{source} on {topic}" for source, topic in self._inputs.topics.items()))
+        if assembly.calibration is None:
+            log.warning("the bundle is not calibrated: there is no uncertainty, and retry acts on failures only")
+        elif assembly.calibration.caution:
+            log.warning(assembly.calibration.caution)
+
+    def _release(self) -> None:
+        """Ends everything that configure began, as far as it came."""
+        if self._worker is not None:
+            self._worker.close()
+        if self._inputs is not None:
+            self._inputs.destroy()
+        if self._reporter is not None:
+            self._reporter.destroy()
+        self._worker = self._inputs = self._reporter = self._assembly = self._last = None
+        self._enabled = self._active = False
+
+    # --- work -------------------------------------------------------------------------------------------------------
+    def _now(self) -> Instant:
+        return Instant(self.get_clock().now().nanoseconds, time.monotonic_ns())
+
+    def _deliver(self, done: Round) -> None:
+        """Sends what a round gave; on the model's thread."""
+        assert self._reporter is not None
+        assert self._inputs is not None
+        cycle, self._last = done.cycle, done.cycle
+        commanded = self._enabled and cycle.command is not None
+        if commanded and cycle.command is not None:
+            self._reporter.command(cycle.command)
+        now = self._now()
+        arrival_ns = self._inputs.arrival_ns(cycle.observation_stamp_ns)
+        latency_ms = None if arrival_ns is None else (now.steady_ns - arrival_ns) / 1e6
+        self._reporter.report(
+            done, enabled=self._enabled, commanded=commanded, now_ns=now.ros_ns, latency_ms=latency_ms
+        )
+
+    def _watch(self) -> None:
+        """Brakes an arm whose input went stale while the model is still thinking about the last one."""
+        if self._assembly is None or self._worker is None or not self._enabled or not self._worker.is_working:
+            return
+        with self._worker.between_rounds():
+            cycle = self._assembly.pipeline.watch(self._now())
+            if cycle is not None:
+                self._deliver(Round(cycle, 0.0))
+
+    def _on_fault(self, error: Exception) -> None:
+        """Something broke on the model's thread: hold, and stay so until ~/reset or the next activation."""
+        self._faults += 1
+        self.get_logger().error(f"the policy failed and holds: {error!r}\n{traceback.format_exc()}")
+        self._hold(f"fault: {error!r}")
+
+    def _stop_and_hold(self, reason: str) -> None:
+        """First no more work, then the command to hold."""
+        if self._worker is not None and self._active:
+            self._active = False
+            self._worker.pause()
+            self._hold(reason)
+            self._enabled = False
+
+    def _hold(self, reason: str) -> None:
+        if self._assembly is None:
+            return
+        try:
+            cycle = self._assembly.pipeline.stop(self._now())
+        except EbtPolicyError as error:
+            self.get_logger().error(f"cannot hold ({reason}): {error}")
+            return
+        self._deliver(Round(cycle, 0.0))
+        self.get_logger().info(f"holding: {reason}")
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        worker, wanted = self._worker, bool(request.data)
+        if worker is None or not worker.is_working:
+            response.success, response.message = False, "the node is not active"
+            return response
+        with worker.between_rounds():
+            if self._enabled and not wanted:
+                self._hold("disabled")
+            self._enabled = wanted
+        worker.wake()
+        response.success, response.message = True, "commands flow" if wanted else "dry run"
+        return response
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._assembly is None or self._worker is None:
+            response.success, response.message = False, "the node is not configured"
+            return response
+        with self._worker.between_rounds():
+            self._assembly.pipeline.reset()
+            # Whoever resets may have moved the arm or the scene: nothing seen before counts any more.
+            self._assembly.pipeline.clear()
+        if self._active:
+            self._worker.resume()
+        response.success, response.message = True, "attempts, doubt and buffers are forgotten"
+        return response
+
+    def _on_retry(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._assembly is None or self._worker is None or not self._worker.is_working:
+            response.success, response.message = False, "the node is not active"
+            return response
+        self._assembly.pipeline.request_retry()
+        self._worker.wake()
+        response.success, response.message = True, "a retry is asked for"
+        return response
+
+    def _on_clock_jump(self, jump: Any) -> None:
+        if self._assembly is not None:
+            self._assembly.pipeline.clear()
+            self.get_logger().warning(f"ROS time jumped by {jump.delta.nanoseconds / 1e9:.3f} s: buffers are cleared")
+
+    def _check_parameters(self, parameters: list[Any]) -> Any:
+        result = check_parameters(parameters)
+        changed = [parameter.name for parameter in parameters if self.has_parameter(parameter.name)]
+        own = [name for name in changed if name != "use_sim_time" and not name.startswith("qos_overrides.")]
+        if result.successful and own and self._assembly is not None:
+            result.successful = False
+            result.reason = f"{', '.join(own)}: takes effect at configure; clean the node up first"
+        return result
+
+    # --- diagnostics ------------------------------------------------------------------------------------------------
+    def _publish_diagnostics(self) -> None:
+        values = {"enabled": str(self._enabled).lower(), "faults": str(self._faults)}
+        level, text = DiagnosticStatus.OK, "unconfigured"
+        if self._assembly is not None and self._inputs is not None and self._worker is not None:
+            values["model"] = self._assembly.model_name
+            for source, topic in self._inputs.topics.items():
+                values[f"{source}.topic"] = topic
+                values[f"{source}.received"] = str(self._inputs.received[source])
+                values[f"{source}.refused"] = str(self._inputs.refused[source])
+            values.update({name: str(count) for name, count in self._assembly.pipeline.counters().items()})
+            text = "working" if self._worker.is_working else "inactive"
+            if self._last is not None:
+                text = self._last.state.value + (f": {self._last.reason}" if self._last.reason else "")
+                values["state"] = self._last.state.value
+            if self._faults or any(self._inputs.refused.values()):
+                level = DiagnosticStatus.WARN
+        entry = (self.get_name(), "" if self._assembly is None else self._assembly.robot.name, level, text, values)
+        now_ns = self.get_clock().now().nanoseconds
+        self._diagnostics.publish(diagnostic_array(DIAGNOSTIC_CLASSES, now_ns, [entry]))
+
+    # --- process ----------------------------------------------------------------------------------------------------
+    def start(self) -> bool:
+        """Configures and activates, as parameter ``autostart`` asks; False when a transition failed (it is logged)."""
+        success = TransitionCallbackReturn.SUCCESS
+        return bool(self.trigger_configure() == success and self.trigger_activate() == success)
+
+    def run_until(self, stop: threading.Event) -> int:
+        """Spins until ``stop`` is set, then holds and shuts down; returns the exit status."""
+        if self.get_parameter("autostart").value and not self.start():
+            return BAD_INPUT
+        executor = SingleThreadedExecutor()
+        executor.add_node(self)
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=_SPIN_S)
+        executor.shutdown()
+        if not self._finalised:
+            self.trigger_shutdown()
+        return 0
+
+
+def run_policy_node(args: Sequence[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    return run(PolicyNode, args)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the process; always ends it."""
+    run_and_exit(PolicyNode, args)

@@ -1,0 +1,283 @@
+"""The node ``sim_node``: a simulated arm that looks like a real one on the graph."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, NoReturn
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Bool, Int64, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.messages import encode_image, joint_state_message, read_trajectory, set_stamp_ns
+from ebt_policy_ros.messages.status import diagnostic_array
+from ebt_policy_ros.nodes.running import run, run_and_exit
+from ebt_policy_ros.nodes.sim_world import Disturbance, SimWorld, camera_matrix
+
+_EPISODE_TICKS = 4
+"""Control periods between two ``~/episode`` messages (5 Hz)."""
+_RESET_TIMEOUT_S = 60.0
+
+_PARAMETERS: tuple[tuple[str, Any, str, tuple[float, float] | None], ...] = (
+    ("task", "lift", "Task of the simulated arm.", None),
+    ("object", "cube", "Object whose distance decides '@reaching' perturbations.", None),
+    ("image_size", 96, "Height and width of the camera images [pixels].", (16, 2048)),
+    ("publish_clock", True, "Publish /clock and stamp with simulated time; false: stamp with this node's clock.", None),
+    ("real_time_factor", 1.0, "Fastest pace: simulated seconds per second. A slow machine runs slower.", (0.01, 100.0)),
+    ("episode_seed", 0, "Seed of the next episode; the one after takes the next number.", (0, 2**31 - 1)),
+    ("perturb", "", "What happens in every episode: kind[:severity][@reaching[<m>] | @<seconds>], or nothing.", None),
+)
+_LIVE = frozenset({"real_time_factor", "episode_seed", "perturb"})
+
+
+class SimNode(Node):  # type: ignore[misc]
+    """Callbacks only queue; the thread that calls ``run_until`` simulates, draws and publishes."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("sim_node", **kwargs)
+        self._queue: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        # Before the declarations: what a parameter file or the command line says is checked, too.
+        self.add_on_set_parameters_callback(self._check_parameters)
+        for name, default, description, limits in _PARAMETERS:
+            self.declare_parameter(name, default, _descriptor(name, default, description, limits))
+        self._next_seed = int(self.get_parameter("episode_seed").value)
+        self._world: SimWorld | None = None
+        self._measured_factor = 0.0
+
+        sensor = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+        overridable = QoSOverridingOptions.with_default_policies()
+        self._sensor, self._overridable = sensor, overridable
+        self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)
+        self._joints = self.create_publisher(JointState, "joint_states", 10, qos_overriding_options=overridable)
+        self._success = self.create_publisher(Bool, "~/success", 10)
+        self._episode = self.create_publisher(DiagnosticArray, "~/episode", 10)
+        self._images: dict[str, Any] = {}
+        self._infos: dict[str, Any] = {}
+        self.create_subscription(JointTrajectory, "joint_trajectory", self._on_trajectory, 10)
+        self.create_subscription(String, "~/perturb", self._on_perturb, 10)
+        self.create_subscription(Int64, "~/new_episode", self._on_new_episode, 10)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    # --- callbacks: they run on the spinning thread and only queue ------------------------------------------------
+    def _on_trajectory(self, message: Any) -> None:
+        self._queue.put(lambda: self._follow(message))
+
+    def _on_perturb(self, message: Any) -> None:
+        text = str(message.data)
+        self._queue.put(lambda: self._perturb(text))
+
+    def _on_new_episode(self, message: Any) -> None:
+        seed = int(message.data)
+        self._queue.put(lambda: self._reset(seed))
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        done: Future[int] = Future()
+
+        def reset() -> None:
+            try:
+                done.set_result(self._reset(None))
+            except Exception as error:  # noqa: BLE001 - told to whoever asked
+                done.set_exception(error)
+
+        self._queue.put(reset)
+        try:
+            response.success, response.message = True, f"episode with seed {done.result(_RESET_TIMEOUT_S)}"
+        except FutureTimeout:
+            response.success, response.message = False, f"the simulation did not answer within {_RESET_TIMEOUT_S} s"
+        except EbtPolicyError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == "episode_seed" and self.has_parameter("episode_seed"):
+                seed = int(parameter.value)
+                self._queue.put(lambda seed=seed: setattr(self, "_next_seed", seed))  # type: ignore[misc]
+            elif parameter.name == "perturb" and parameter.value:
+                try:
+                    Disturbance.from_text(parameter.value)
+                except EbtPolicyError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    # --- simulation: one thread, since an OpenGL context belongs to its thread ------------------------------------
+    def run_until(self, stop: threading.Event) -> int:
+        """Simulates until ``stop`` is set; callbacks are served by a thread of their own."""
+        from ebt_policy_ros.sim.arm import SimulatedArm
+
+        arm = SimulatedArm(self._value("task"), image_size=int(self._value("image_size")))
+        executor = SingleThreadedExecutor()
+        executor.add_node(self)
+        finished = threading.Event()
+        spinner = threading.Thread(target=_spin, args=(executor, finished), name="callbacks", daemon=True)
+        try:
+            self._world = SimWorld(arm, self._value("object"), self.get_logger().info)
+            self._make_camera_publishers()
+            self._reset(None)
+            self.get_logger().info(f"simulating '{self._value('task')}' with cameras {', '.join(arm.camera_names)}")
+            spinner.start()
+            self._simulate(stop)
+        finally:
+            finished.set()
+            if spinner.is_alive():
+                spinner.join(5.0)
+            executor.shutdown()
+            arm.close()
+        return 0
+
+    def _simulate(self, stop: threading.Event) -> None:
+        assert self._world is not None
+        period_s = self._world.arm.control_period_ns / 1e9
+        deadline_s = time.monotonic()
+        ticks, was_s = 0, time.monotonic()
+        while not stop.is_set():
+            stamp_ns = self._stamp_ns()
+            self._publish_senses(stamp_ns)
+            if ticks % _EPISODE_TICKS == 0:
+                self._publish_episode(stamp_ns)
+            # No catching up: a machine that is late runs slower, and no picture is dropped.
+            deadline_s = max(deadline_s + period_s / float(self._value("real_time_factor")), time.monotonic())
+            self._serve_queue(deadline_s, stop)
+            self._world.step(self._stamp_ns())
+            ticks += 1
+            now_s = time.monotonic()
+            self._measured_factor += 0.05 * (period_s / max(now_s - was_s, 1e-6) - self._measured_factor)
+            was_s = now_s
+
+    def _serve_queue(self, until_s: float, stop: threading.Event) -> None:
+        """Does what callbacks asked for until ``until_s`` [s, steady time]; everything queued at least once."""
+        while not stop.is_set():
+            remaining_s = until_s - time.monotonic()
+            try:
+                if remaining_s > 0.0:
+                    request = self._queue.get(timeout=min(remaining_s, 0.1))
+                else:
+                    request = self._queue.get_nowait()
+            except queue.Empty:
+                if remaining_s <= 0.1:
+                    return
+                continue
+            try:
+                request()
+            except EbtPolicyError as error:
+                self.get_logger().error(str(error))
+
+    def _follow(self, message: Any) -> None:
+        assert self._world is not None
+        try:
+            trajectory = read_trajectory(message)
+        except EbtPolicyError as error:
+            self._world.reject(str(error))
+            return
+        self._world.follow(trajectory, self._stamp_ns())
+
+    def _perturb(self, text: str) -> None:
+        assert self._world is not None
+        self._world.disturb(Disturbance.from_text(text))
+
+    def _reset(self, seed: int | None) -> int:
+        """Begins an episode with ``seed`` (None: the next one) and returns its seed."""
+        assert self._world is not None
+        seed = self._next_seed if seed is None else seed
+        self._world.reset(seed)
+        self._next_seed = seed + 1
+        if self._value("perturb"):
+            self._perturb(self._value("perturb"))
+        self.get_logger().info(f"episode {self._world.num_episodes} with seed {seed}")
+        self._publish_episode(self._stamp_ns())
+        return seed
+
+    # --- publishing -----------------------------------------------------------------------------------------------
+    def _make_camera_publishers(self) -> None:
+        assert self._world is not None
+        for camera in self._world.arm.camera_names:
+            topic = f"camera/{camera}/image_raw"
+            image = self.create_publisher(Image, topic, self._sensor, qos_overriding_options=self._overridable)
+            info = self.create_publisher(CameraInfo, f"camera/{camera}/camera_info", self._sensor)
+            self._images[camera] = image
+            self._infos[camera] = (info, self._camera_info(camera))
+
+    def _camera_info(self, camera: str) -> Any:
+        assert self._world is not None
+        size = self._world.arm.image_size
+        fx, fy, cx, cy = camera_matrix(self._world.arm, camera, size)
+        info = CameraInfo()
+        info.header.frame_id = f"{camera}_optical_frame"
+        info.height = info.width = size
+        info.distortion_model, info.d = "plumb_bob", [0.0] * 5
+        info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+        return info
+
+    def _publish_senses(self, stamp_ns: int) -> None:
+        """Clock first (receivers judge stamps by it), then joints, then pictures: all of the same instant."""
+        assert self._world is not None
+        arm = self._world.arm
+        if self._value("publish_clock"):
+            clock = ClockMessage()
+            set_stamp_ns(clock.clock, stamp_ns)
+            self._clock_publisher.publish(clock)
+        self._joints.publish(
+            joint_state_message(JointState, stamp_ns, arm.joint_names, arm.positions(), arm.velocities())
+        )
+        for camera, publisher in self._images.items():
+            info_publisher, info = self._infos[camera]
+            set_stamp_ns(info.header.stamp, stamp_ns)
+            info_publisher.publish(info)
+            publisher.publish(encode_image(arm.render(camera), Image, stamp_ns, f"{camera}_optical_frame"))
+        self._success.publish(Bool(data=self._world.success_ns is not None))
+
+    def _publish_episode(self, stamp_ns: int) -> None:
+        assert self._world is not None
+        values = {**self._world.values(), "real_time_factor": f"{self._measured_factor:.3f}"}
+        text = "success" if self._world.success_ns is not None else "running"
+        entry = (f"{self.get_name()}: episode", self._value("task"), DiagnosticStatus.OK, text, values)
+        self._episode.publish(diagnostic_array((DiagnosticArray, DiagnosticStatus, KeyValue), stamp_ns, [entry]))
+
+    def _stamp_ns(self) -> int:
+        assert self._world is not None
+        if self._value("publish_clock"):
+            return self._world.arm.time_ns
+        return int(self.get_clock().now().nanoseconds)
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+
+def _spin(executor: Any, finished: threading.Event) -> None:
+    while not finished.is_set():
+        executor.spin_once(timeout_sec=0.1)
+
+
+def _descriptor(name: str, default: Any, description: str, limits: tuple[float, float] | None) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(name=name, description=description, read_only=name not in _LIVE)
+    if limits is not None and isinstance(default, float):
+        descriptor.floating_point_range = [FloatingPointRange(from_value=limits[0], to_value=limits[1], step=0.0)]
+    elif limits is not None:
+        descriptor.integer_range = [IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]), step=1)]
+    return descriptor
+
+
+def run_sim_node(args: Sequence[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    return run(SimNode, args)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the process; always ends it."""
+    run_and_exit(SimNode, args)

@@ -1,0 +1,160 @@
+"""The simulated episode behind sim_node: arm, controller and what happens to the scene. One thread, no middleware."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ebt_policy_ros.core.errors import MessageError, SettingsError
+from ebt_policy_ros.messages import TrajectoryReading
+from ebt_policy_ros.sim.controller import RejectedTrajectory, TrajectoryController
+
+if TYPE_CHECKING:
+    from ebt_policy_ros.sim.arm import SimulatedArm
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """Something that is to happen once in an episode."""
+
+    kind: str
+    """A perturbation of the task, such as ``teleport``."""
+    severity: float = 1.0
+    at_s: float = 0.0
+    """Not before this time of the episode [s]."""
+    within_m: float | None = None
+    """Not before the tool is this near to the object [m]; None: whatever the distance."""
+
+    @classmethod
+    def from_text(cls, text: str) -> Disturbance:
+        """``kind[:severity][@reaching[<metres>] | @<seconds>]``, such as ``teleport``, ``teleport:0.5@reaching0.1``."""
+        what, _, when = text.strip().partition("@")
+        kind, _, severity = what.partition(":")
+        try:
+            strength = float(severity) if severity else 1.0
+            if when.startswith("reaching"):
+                return cls(kind, strength, within_m=float(when.removeprefix("reaching") or 0.1))
+            disturbance = cls(kind, strength, at_s=float(when) if when else 0.0)
+        except ValueError as error:
+            raise MessageError(
+                f"perturbation '{text}': expected kind[:severity][@reaching|@seconds] ({error})"
+            ) from error
+        if not kind or not math.isfinite(strength) or not math.isfinite(disturbance.at_s):
+            raise MessageError(f"perturbation '{text}': expected kind[:severity][@reaching|@seconds]")
+        return disturbance
+
+
+class SimWorld:
+    """Episodes of one simulated arm whose joints follow trajectories as a joint_trajectory_controller lets them."""
+
+    def __init__(self, arm: SimulatedArm, object_name: str, log: Callable[[str], None]) -> None:
+        self.arm = arm
+        self._object_name = object_name
+        self._log = log
+        self._disturbances: list[Disturbance] = []
+        self.num_episodes = 0
+        self.num_accepted = 0
+        self.num_rejected = 0
+        self.last_rejection = ""
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """A new episode from ``seed``; the arm stands still and waits for a trajectory."""
+        self.arm.reset(seed)
+        self.seed = seed
+        self.num_episodes += 1
+        self.began_ns = self.arm.time_ns
+        self.success_ns: int | None = None
+        self.disturbed_ns: int | None = None
+        self.disturbed_kind = ""
+        self._disturbances.clear()
+        self._controller = TrajectoryController(self.arm.joint_names, self.arm.positions())
+
+    @property
+    def elapsed_s(self) -> float:
+        """Simulated time since the episode began [s]."""
+        return (self.arm.time_ns - self.began_ns) / 1e9
+
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Plans a disturbance for this episode; SettingsError when the task does not know its kind."""
+        known = self.arm.task.perturbations
+        if disturbance.kind not in known:
+            raise SettingsError(f"perturbation '{disturbance.kind}': the task has {', '.join(known) or 'none'}")
+        self._disturbances.append(disturbance)
+
+    def follow(self, trajectory: TrajectoryReading, now_ns: int) -> None:
+        """Hands a trajectory to the controller; a refusal is counted and logged with its reason."""
+        if 0 < trajectory.start_ns < self.began_ns:
+            # Planned for the arm as it stood in the episode before: a real arm is never put elsewhere at once.
+            self.reject("it was planned before the reset")
+            return
+        try:
+            self._controller.accept(
+                start_ns=trajectory.start_ns,
+                joint_names=trajectory.joint_names,
+                times_s=trajectory.times_s,
+                positions=trajectory.positions,
+                velocities=trajectory.velocities,
+                now_ns=now_ns,
+            )
+        except RejectedTrajectory as error:
+            self.reject(str(error))
+        else:
+            self.num_accepted += 1
+
+    def reject(self, reason: str) -> None:
+        """Counts a trajectory that was not followed."""
+        self.num_rejected += 1
+        self.last_rejection = reason
+        self._log(f"trajectory rejected: {reason}")
+
+    def step(self, now_ns: int) -> None:
+        """One control period under the target the controller has for ``now_ns``."""
+        self.arm.step(self._controller.sample(now_ns))
+        self._disturb_if_due()
+        if self.arm.is_success and self.success_ns is None:
+            self.success_ns = self.arm.time_ns
+
+    def _disturb_if_due(self) -> None:
+        for disturbance in list(self._disturbances):
+            if self.elapsed_s < disturbance.at_s or not self._is_near(disturbance.within_m):
+                continue
+            if self.arm.perturb(disturbance.kind, disturbance.severity):
+                self._disturbances.remove(disturbance)
+                self.disturbed_ns, self.disturbed_kind = self.arm.time_ns, disturbance.kind
+                self._log(f"{disturbance.kind} at {self.elapsed_s:.2f} s of the episode")
+
+    def _is_near(self, within_m: float | None) -> bool:
+        if within_m is None:
+            return True
+        tool, thing = self.arm.tool_pose()[0], self.arm.object_pose(self._object_name)[0]
+        return bool(np.linalg.norm(tool - thing) <= within_m)
+
+    def values(self) -> dict[str, str]:
+        """The episode as key/value text, for ``~/episode``."""
+        began = self.began_ns
+        return {
+            "episode": str(self.num_episodes),
+            "seed": str(self.seed),
+            "elapsed_s": f"{self.elapsed_s:.3f}",
+            "success": str(self.success_ns is not None).lower(),
+            "success_s": "" if self.success_ns is None else f"{(self.success_ns - began) / 1e9:.3f}",
+            "perturbed": self.disturbed_kind,
+            "perturbed_s": "" if self.disturbed_ns is None else f"{(self.disturbed_ns - began) / 1e9:.3f}",
+            "trajectories_accepted": str(self.num_accepted),
+            "trajectories_rejected": str(self.num_rejected),
+            "last_rejection": self.last_rejection,
+        }
+
+
+def camera_matrix(arm: Any, camera: str, size: int) -> tuple[float, float, float, float]:
+    """(fx, fy, cx, cy) [pixels] of a square picture of ``size``: a pinhole with MuJoCo's vertical field of view."""
+    model = arm.environment.sim.model._model
+    view = arm.task.views[camera]
+    fovy_deg = model.vis.global_.fovy if view.model_camera is None else float(model.cam(view.model_camera).fovy[0])
+    focal = size / 2.0 / math.tan(math.radians(float(fovy_deg)) / 2.0)
+    return focal, focal, (size - 1) / 2.0, (size - 1) / 2.0

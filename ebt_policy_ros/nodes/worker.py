@@ -1,0 +1,106 @@
+"""The one thread that owns the model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ebt_policy_ros.core.pipeline import Cycle, Pipeline
+from ebt_policy_ros.core.types import Instant
+
+TICK_S = 0.05
+"""Longest wait between two looks at the pipeline [s, steady time]: a silent source is noticed without any input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of the flow, and how long its thinking took."""
+
+    cycle: Cycle
+    think_s: float
+    """Wall time of observing and minimising [s]."""
+
+
+class Worker:
+    """Runs think and act on a thread of its own whenever the pipeline wants a plan.
+
+    It waits on the steady clock, never on ROS time: a simulator that died took its /clock along, and the node still has
+    to notice. An exception in the pipeline pauses the work and is handed to ``on_fault``.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        now: Callable[[], Instant],
+        deliver: Callable[[Round], None],
+        on_fault: Callable[[Exception], None],
+        *,
+        is_dry_run: Callable[[], bool],
+    ) -> None:
+        self._pipeline = pipeline
+        self._now = now
+        self._deliver = deliver
+        self._on_fault = on_fault
+        self._is_dry_run = is_dry_run
+        self._wake = threading.Event()
+        self._delivery = threading.Lock()
+        self._closing = False
+        self._working = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_working(self) -> bool:
+        """Between ``resume`` and ``pause``, unless a fault ended the work."""
+        return self._working
+
+    def wake(self) -> None:
+        """New input is there: look now, not at the next tick. Any thread."""
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Lets the work begin."""
+        self._working = True
+        self._wake.set()
+
+    def pause(self) -> None:
+        """Ends the work: once this returns nothing is delivered any more, whatever is still being thought of."""
+        with self._delivery:
+            self._working = False
+
+    def between_rounds(self) -> threading.Lock:
+        """Held while a round becomes a command: what is done under it never interleaves with a delivery."""
+        return self._delivery
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Ends the thread after the chunk in work."""
+        self.pause()
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+            if not self._working:
+                continue
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001 - the arm must hold whatever went wrong; on_fault logs it
+                self._working = False
+                self._on_fault(error)
+
+    def _work(self) -> None:
+        now = self._now()
+        if not self._pipeline.is_due(now):
+            return
+        began_s = time.monotonic()
+        plan = self._pipeline.think(now)
+        think_s = time.monotonic() - began_s
+        with self._delivery:
+            if self._working:
+                cycle = self._pipeline.act(plan, self._now(), dry_run=self._is_dry_run())
+                self._deliver(Round(cycle, think_s))

@@ -1,0 +1,141 @@
+"""Trajectories out (only from a SafeChunk) and in, and what is drawn and told about them."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ebt_policy_ros.core.errors import MessageError
+from ebt_policy_ros.core.pipeline import Cycle, State
+from ebt_policy_ros.core.types import ActionChunk
+from ebt_policy_ros.messages import ToolChain, plan_markers, read_trajectory, trajectory_message
+from ebt_policy_ros.messages.markers import energy_colour
+from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array, read_values
+
+from .safe_chunks import JOINTS, safe_chunk
+
+
+def stamp() -> SimpleNamespace:
+    return SimpleNamespace(sec=0, nanosec=0)
+
+
+def trajectory_class() -> SimpleNamespace:
+    return SimpleNamespace(header=SimpleNamespace(stamp=stamp(), frame_id=""), joint_names=[], points=[])
+
+
+def point_class() -> SimpleNamespace:
+    return SimpleNamespace(positions=[], velocities=[], accelerations=[], effort=[], time_from_start=stamp())
+
+
+def vector() -> SimpleNamespace:
+    return SimpleNamespace(x=0.0, y=0.0, z=0.0)
+
+
+class Marker(SimpleNamespace):
+    ADD, LINE_STRIP, TEXT_VIEW_FACING = 0, 4, 9
+
+    def __init__(self) -> None:
+        pose = SimpleNamespace(position=vector(), orientation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=0.0))
+        header = SimpleNamespace(stamp=stamp(), frame_id="")
+        super().__init__(header=header, pose=pose, scale=vector(), color=SimpleNamespace(), text="", points=[])
+
+
+class Status(SimpleNamespace):
+    OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
+
+
+CHAIN = ToolChain("base", (("panda_joint1", 0.0, 0.3, 0.0, 0.0), (None, 0.5, 0.0, 0.0, 0.0)))
+
+
+def test_a_safe_chunk_survives_the_way_there_and_back() -> None:
+    chunk = safe_chunk()
+    reading = read_trajectory(trajectory_message(chunk, trajectory_class, point_class))
+    assert (reading.start_ns, reading.joint_names) == (chunk.start_ns, chunk.joint_names)
+    np.testing.assert_allclose(reading.times_s, chunk.times_s, atol=1e-9)  # whole nanoseconds
+    np.testing.assert_array_equal(reading.positions, chunk.positions)
+    np.testing.assert_array_equal(reading.velocities, chunk.velocities)
+
+
+def test_nothing_but_a_safe_chunk_becomes_a_trajectory() -> None:
+    unsafe = ActionChunk(0, 50_000_000, JOINTS, np.zeros((4, 7)))
+    with pytest.raises(TypeError, match="SafeChunk"):
+        trajectory_message(unsafe, trajectory_class, point_class)  # type: ignore[arg-type]
+
+
+def broken(**changes: Any) -> Any:
+    message = trajectory_message(safe_chunk(), trajectory_class, point_class)
+    for name, value in changes.items():
+        setattr(message.points[1], name, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (broken(positions=[0.0]), "point 1: expected 7 positions, got 1"),
+        (broken(velocities=[]), "point 1: expected 7 velocities, got 0"),
+        (broken(positions=["x"] * 7), "JointTrajectory"),
+        (broken(time_from_start=SimpleNamespace(sec=0, nanosec=-1)), "nanosec"),
+        (broken(time_from_start=None), "sec and nanosec"),
+        (None, "header"),
+    ],
+)
+def test_ragged_trajectories_give_a_reason(message: Any, reason: str) -> None:
+    with pytest.raises(MessageError, match=reason):
+        read_trajectory(message)
+
+
+def test_no_velocities_at_all_and_no_points_are_the_controllers_business() -> None:
+    message = trajectory_message(safe_chunk(), trajectory_class, point_class)
+    for point in message.points:
+        point.velocities = []
+    assert read_trajectory(message).velocities is None
+    message.points = []
+    assert read_trajectory(message).positions.shape == (0, 7)
+
+
+@pytest.mark.parametrize("uncertainty", [0.1, None])
+def test_plan_is_the_tools_path(uncertainty: float | None) -> None:
+    markers = plan_markers(
+        safe_chunk(),
+        CHAIN,
+        energy=-1.25,
+        uncertainty=uncertainty,
+        threshold=0.95 if uncertainty else math.nan,
+        array_class=SimpleNamespace,
+        marker_class=Marker,
+        point_class=vector,
+    )
+    line, text = markers.markers
+    angles = [math.atan2(point.y, point.x) for point in line.points]
+    assert angles[0] == pytest.approx(0.0)
+    assert angles[-1] == pytest.approx(0.3)
+    assert {round(math.hypot(point.x, point.y), 9) for point in line.points} == {0.5}
+    assert "-1.250" in text.text
+    assert ("0.10" in text.text) == (uncertainty is not None)
+
+
+def test_colour_goes_from_green_over_yellow_to_red_and_is_blue_without_calibration() -> None:
+    assert energy_colour(0.0, 0.95) == (0.0, 0.9, 0.1)
+    assert energy_colour(0.95, 0.95) == (1.0, 0.9, 0.1)
+    assert energy_colour(1.0, 0.95)[1] == pytest.approx(0.0)
+    assert energy_colour(None, math.nan)[2] == 1.0
+
+
+def test_status_says_everything_as_text_and_reads_back() -> None:
+    cycle = Cycle(State.HOLDING, None, energy=math.nan, reason="camera 'front' is silent", clamps={"velocity": 3})
+    values = cycle_values(cycle, enabled=True, commanded=False, think_ms=1.5, latency_ms=None, stamp_age_ms=2.0)
+    classes = (lambda: SimpleNamespace(header=SimpleNamespace(stamp=stamp())), Status, SimpleNamespace)
+    array = diagnostic_array(classes, 7, [("node: chunk", "arm", Status.WARN, "text", values)])
+    read = read_values(array, "node: chunk")
+    assert read == values
+    assert (read["state"], read["reason"], read["energy"], read["latency_ms"]) == ("holding", cycle.reason, "", "")
+    assert (read["clamps"], read["clamps.velocity"], read["enabled"], read["commanded"]) == ("3", "3", "true", "false")
+    assert read_values(array, "another") == {}
+    assert cycle_level(cycle, Status) == Status.WARN
+    assert cycle_level(Cycle(State.GIVEN_UP, None), Status) == Status.ERROR
+    assert cycle_level(Cycle(State.RUNNING, None), Status) == Status.OK

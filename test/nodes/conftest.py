@@ -1,0 +1,47 @@
+"""A ROS graph of its own for every test, a tiny policy with random weights, and an arm that answers by script."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if importlib.util.find_spec("rclpy") is None:
+    import ebt_policy_ros.embedded
+
+    ebt_policy_ros.embedded.install()
+
+
+@pytest.fixture(autouse=True)
+def domain(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A ROS domain nobody else on this machine uses, not visible outside it."""
+    from ebt_policy_ros.cli.isolation import free_domain
+
+    number = free_domain()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return number
+
+
+@pytest.fixture
+def ros(domain: int) -> Iterator[None]:
+    """The default context, initialised for this test."""
+    import rclpy
+
+    rclpy.init(args=[])
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated bundle of random weights whose chunks stay within 0.1 rad of ``HOME``."""
+    from .tiny_bundle import make_tiny_bundle
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")

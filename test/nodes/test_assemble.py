@@ -1,0 +1,107 @@
+"""The composition root: what fits is put together, what does not is named joint by joint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ebt_policy_ros.assemble import assemble_all, fit_robot, load_robot, make_settings
+from ebt_policy_ros.core.errors import BundleError, SettingsError
+from ebt_policy_ros.core.settings import RobotSettings
+from ebt_policy_ros.core.types import Instant
+from ebt_policy_ros.policy.bundle import Bundle
+
+from .tiny_bundle import CAMERAS, HOME, JOINTS, SIZE
+
+
+@pytest.fixture
+def robot() -> RobotSettings:
+    return load_robot("panda_sim")[0]
+
+
+@pytest.fixture
+def bundle(bundle_dir: Path) -> Bundle:
+    return Bundle.load(bundle_dir)
+
+
+def test_a_chunk_comes_out(bundle_dir: Path, robot: RobotSettings) -> None:
+    assembly = assemble_all(bundle_dir, robot, {}, "cpu", warm_up=True)
+    for camera in CAMERAS:
+        assembly.pipeline.add_image(camera, 10**9, 10**9, np.zeros((SIZE, SIZE, 3), np.uint8))
+    assembly.pipeline.add_joints(10**9, 10**9, JOINTS, HOME)
+    now = Instant(10**9, 10**9)
+    cycle = assembly.pipeline.act(assembly.pipeline.think(now), now)
+    assert cycle.command is not None
+    assert cycle.command.joint_names == JOINTS
+    assert cycle.network_evaluations == 2
+    assert assembly.calibration is not None
+
+
+def test_joints_are_put_into_the_bundles_order(bundle: Bundle, robot: RobotSettings) -> None:
+    shuffled = replace(robot, joints=robot.joints[::-1])
+    assert fit_robot(bundle, shuffled).joint_names == JOINTS
+
+
+def test_every_mismatch_is_named(bundle: Bundle, robot: RobotSettings) -> None:
+    first, *others, finger = robot.joints
+    strange = replace(robot, joints=(replace(first, name="elbow"), *others, replace(finger, kind="revolute")))
+    with pytest.raises(BundleError) as caught:
+        fit_robot(bundle, strange)
+    for words in ("'panda_joint1' of the bundle", "'elbow' of the robot", "'panda_finger_joint1' is in [m]"):
+        assert words in str(caught.value)
+
+
+def test_overrides_win_over_the_bundle(bundle: Bundle) -> None:
+    settings = make_settings(bundle, {"minimise": {"steps": 5}, "observe": {"max_skew_s": 0.2}})
+    assert (settings.minimise.steps, settings.minimise.starts) == (5, bundle.minimiser.starts)
+    assert settings.observe.cameras == CAMERAS
+    assert settings.observe.max_skew_s == 0.2
+    assert settings.schedule.execute_steps == bundle.chunk.execute_steps
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"minimise": {"stepps": 5}}, "stepps"),
+        ({"minimize": {"steps": 5}}, "minimize"),
+        ({"minimise": 5}, "minimise"),
+        ({"schedule": {"execute_steps": 17}}, "horizon"),
+    ],
+)
+def test_a_bad_override_is_named(bundle: Bundle, overrides: dict, reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        make_settings(bundle, overrides)
+
+
+@pytest.mark.parametrize("model", ["", "no_such_model", "../models", "/nowhere"])
+def test_a_missing_bundle_is_named(robot: RobotSettings, model: str) -> None:
+    with pytest.raises(BundleError):
+        assemble_all(model, robot)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: x\njoints: []", "joints"),
+        ("[1, 2]", "mapping"),
+        ("name: [", "cannot be read"),
+        ("name: x\njoints: [{name: a, kind: revolute, lower: 1, upper: 0, velocity: 1, acceleration: 1}]", "'a'"),
+        ("name: x\nspeed: 3\njoints: []", "speed"),
+    ],
+)
+def test_a_bad_robot_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "robot.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=reason):
+        load_robot(str(path))
+
+
+def test_kinematics_must_name_the_robots_joints(tmp_path: Path) -> None:
+    path = tmp_path / "robot.yaml"
+    joint = "{name: a, kind: revolute, lower: 0, upper: 1, velocity: 1, acceleration: 1}"
+    path.write_text(f"name: x\njoints: [{joint}]\nkinematics: {{modified_dh: [{{joint: b}}]}}")
+    with pytest.raises(SettingsError, match="b"):
+        load_robot(str(path))

@@ -1,0 +1,200 @@
+"""policy_node over the real graph: an arm that answers by script on the other side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.graph
+
+
+@pytest.fixture
+def arm(ros: None) -> Iterator[Any]:
+    from .scripted_arm import ScriptedArm
+
+    arm = ScriptedArm()
+    yield arm
+    arm.close()
+
+
+@pytest.fixture
+def start_node(ros: None, bundle_dir: Path) -> Iterator[Callable[..., Any]]:
+    """Starts PolicyNode on a thread, with parameters by keyword (dots as double underscores)."""
+    import rclpy
+    from rclpy.parameter import Parameter
+
+    from ebt_policy_ros.nodes.policy_node import PolicyNode
+
+    running: list[tuple[Any, threading.Event, threading.Thread]] = []
+
+    def start(**parameters: Any) -> Any:
+        values = {"model": str(bundle_dir), "device": "cpu", "autostart": True, "enabled_on_activate": True}
+        values |= {name.replace("__", "."): value for name, value in parameters.items()}
+        node = PolicyNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+        stop = threading.Event()
+        thread = threading.Thread(target=node.run_until, args=(stop,), daemon=True)
+        thread.start()
+        running.append((node, stop, thread))
+        return node
+
+    yield start
+    for node, stop, thread in running:
+        stop.set()
+        thread.join(30.0)
+        assert not thread.is_alive(), "the node does not end"
+        node.destroy_node()
+    assert rclpy.ok()
+
+
+def enable(arm: Any, wanted: bool) -> Any:
+    from std_srvs.srv import SetBool
+
+    return arm.call(SetBool, "/ebt_policy/enable", SetBool.Request(data=wanted))
+
+
+def trigger(arm: Any, name: str) -> Any:
+    from std_srvs.srv import Trigger
+
+    return arm.call(Trigger, f"/ebt_policy/{name}", Trigger.Request())
+
+
+def test_comes_up_alone_and_commands_by_the_rules(arm: Any, start_node: Callable[..., Any]) -> None:
+    start_node()
+    arm.wait(lambda: len(arm.trajectories) >= 5, "five trajectories")
+    arm.wait(lambda: arm.energies and arm.uncertainties and arm.plans and arm.diagnostics, "all other topics")
+    assert arm.violations == []
+    status = arm.statuses[-1]
+    assert status["state"] == "running", status
+    assert status["network_evaluations"] == "2"
+    assert float(status["threshold"]) == pytest.approx(0.95)
+    assert 0.0 <= arm.uncertainties[-1] <= 1.0
+    assert float(status["latency_ms"]) > 0.0
+    assert arm.plans[-1].markers[0].header.frame_id == "panda_link0"
+    assert len(arm.plans[-1].markers[0].points) > 2
+    assert int(arm.diagnostics[-1].get("front.refused", "0")) == 0
+
+
+def test_holds_when_the_arm_falls_silent_and_goes_on_after(arm: Any, start_node: Callable[..., Any]) -> None:
+    start_node(observe__max_receive_age_s=0.4)
+    arm.wait(lambda: arm.state() == "running", "running")
+    arm.is_muted = True
+    arm.wait(lambda: arm.state() == "holding", "holding")
+    assert any(word in arm.statuses[-1]["reason"] for word in ("joint", "front", "wrist")), arm.statuses[-1]
+    arm.is_muted = False
+    arm.wait(lambda: arm.state() == "running", "running again")
+    assert arm.violations == []
+
+
+@pytest.mark.parametrize("source", ["joint_states", "wrist"])
+def test_nonsense_is_counted_and_holds(arm: Any, start_node: Callable[..., Any], source: str) -> None:
+    start_node(observe__max_receive_age_s=0.4)
+    arm.wait(lambda: arm.state() == "running", "running")
+    arm.corrupt.add(source)
+    arm.wait(lambda: arm.state() == "holding", "holding")
+    arm.wait(lambda: int(arm.diagnostics[-1].get(f"{source}.refused", "0")) > 0, "refused messages in /diagnostics")
+    arm.corrupt.clear()
+    arm.wait(lambda: arm.state() == "running", "running again")
+
+
+def test_without_enable_it_is_a_dry_run(arm: Any, start_node: Callable[..., Any]) -> None:
+    start_node(enabled_on_activate=False)
+    arm.wait(lambda: len(arm.energies) >= 3, "energies of a dry run")
+    assert arm.trajectories == []
+    assert arm.statuses[-1]["enabled"] == "false"
+    assert enable(arm, True).success
+    arm.wait_for_new(arm.trajectories, "trajectories once enabled", 3)
+    assert enable(arm, False).success
+    held = arm.trajectories[-1] if not arm.statuses else None
+    arm.wait(lambda: arm.statuses[-1]["enabled"] == "false" and arm.statuses[-1]["commanded"] == "false", "dry run")
+    number = len(arm.trajectories)
+    arm.wait_for_new(arm.energies, "energies of the dry run", 3)
+    assert len(arm.trajectories) == number
+    assert held is None
+    assert arm.violations == []
+
+
+def test_reset_and_retry_answer(arm: Any, start_node: Callable[..., Any]) -> None:
+    start_node()
+    arm.wait(lambda: arm.state() == "running", "running")
+    assert trigger(arm, "reset").success
+    arm.wait_for_new(arm.trajectories, "trajectories after a reset")
+    assert trigger(arm, "retry").success
+    arm.wait(lambda: any(status["state"] == "retreating" for status in arm.statuses), "a retreat")
+
+
+def test_lifecycle_by_service(arm: Any, start_node: Callable[..., Any]) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState, GetState
+
+    def change(transition: int) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return bool(arm.call(ChangeState, "/ebt_policy/change_state", request).success)
+
+    def state() -> str:
+        return str(arm.call(GetState, "/ebt_policy/get_state", GetState.Request()).current_state.label)
+
+    start_node(autostart=False)
+    assert state() == "unconfigured"
+    assert change(Transition.TRANSITION_CONFIGURE)
+    assert not enable(arm, True).success
+    assert change(Transition.TRANSITION_ACTIVATE)
+    arm.wait(lambda: arm.state() == "running", "running")
+    number = len(arm.trajectories)
+    assert change(Transition.TRANSITION_DEACTIVATE)
+    assert state() == "inactive"
+    arm.wait(lambda: len(arm.trajectories) > number, "the hold")
+    arm.wait(lambda: arm.state() == "holding", "holding")
+    assert change(Transition.TRANSITION_ACTIVATE)
+    arm.wait(lambda: arm.state() == "running", "running again")
+    assert change(Transition.TRANSITION_DEACTIVATE)
+    assert change(Transition.TRANSITION_CLEANUP)
+    assert state() == "unconfigured"
+    assert arm.violations == []
+
+
+def test_a_bad_model_stays_unconfigured_and_can_be_corrected(
+    arm: Any, start_node: Callable[..., Any], bundle_dir: Path
+) -> None:
+    from rclpy.parameter import Parameter
+
+    node = start_node(autostart=False, model="no_such_model")
+    assert node.start() is False
+    assert node.set_parameters([Parameter("model", value=str(bundle_dir))])[0].successful
+    assert node.start() is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("observe.max_stamp_age_s", float("nan"), "finite"),
+        ("retry.release", "perhaps", "when_empty"),
+        ("minimise.steps", -1, "minimise.steps"),
+        ("schedule.max_deviation_rad", 0.0, "more than 0"),
+        ("model", "", "model"),
+    ],
+)
+def test_a_bad_parameter_is_refused_by_name(
+    start_node: Callable[..., Any], name: str, value: object, reason: str
+) -> None:
+    from rclpy.parameter import Parameter
+
+    node = start_node(autostart=False)
+    result = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful
+    assert reason in result.reason
+
+
+def test_parameters_of_a_configured_node_say_when_they_take_effect(start_node: Callable[..., Any]) -> None:
+    from rclpy.parameter import Parameter
+
+    node = start_node(autostart=False)
+    assert node.set_parameters([Parameter("minimise.steps", value=3)])[0].successful
+    assert node.start()
+    result = node.set_parameters([Parameter("minimise.steps", value=4)])[0]
+    assert not result.successful
+    assert "configure" in result.reason
