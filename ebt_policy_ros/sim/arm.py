@@ -53,18 +53,15 @@ class SimulatedArm:
         self._state: Any = self.environment.sim.data._data
         _draw_coarsely(self._model)
         self._addresses = np.array([self._joint_address(f"robot0_joint{i}") for i in range(1, 8)])
-        self._finger_addresses = np.array(
-            [self._joint_address(f"gripper0_right_finger_joint{i}") for i in (1, 2)]
-        )
-        self._velocity_addresses = self._model.jnt_dofadr[
-            [self._joint_id(f"robot0_joint{i}") for i in range(1, 8)]
-        ]
+        self._finger_addresses = np.array([self._joint_address(f"gripper0_right_finger_joint{i}") for i in (1, 2)])
+        self._velocity_addresses = self._model.jnt_dofadr[[self._joint_id(f"robot0_joint{i}") for i in range(1, 8)]]
         rest = np.array(self.environment.robots[0].init_qpos, dtype=np.float64)
         self.kinematics = Kinematics(
             self._model, "gripper0_right_grip_site", self._addresses, self._velocity_addresses, rest
         )
         self._cameras = CameraRenderer(self._model, self.task.views)
         self._time_ns = 0
+        self._ticks_fulfilled = 0
         self._rng = np.random.default_rng(0)
         self.reset(0)
 
@@ -136,7 +133,7 @@ class SimulatedArm:
         self.environment.sim.forward()
 
     def place_tool(self, position: Floats, turn: float, fingers: float) -> bool:
-        """Puts the hand elsewhere, at rest, pointing down, turned by ``turn`` [rad] from now; False when out of reach."""
+        """Puts the hand elsewhere, at rest, pointing down, turned by ``turn`` [rad] from now; False: out of reach."""
         start = self._state.qpos[self._addresses].copy()
         joints = self.kinematics.solve(position, yaw_of(self.tool_pose()[1]) + turn, start)
         limits = self._model.jnt_range[[self._joint_id(f"robot0_joint{i}") for i in range(1, 8)]]

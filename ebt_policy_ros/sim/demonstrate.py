@@ -29,7 +29,7 @@ import numpy as np
 
 from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
 from ebt_policy_ros.core.types import Floats
-from ebt_policy_ros.sim.arm import SimulatedArm
+from ebt_policy_ros.sim.arm import ARM_JOINTS, FINGER_JOINT, SimulatedArm
 
 MAX_TICKS = 200
 MAX_TRIES = 8
@@ -67,11 +67,13 @@ class SmoothNoise:
         self._outer = np.zeros(num_joints)
 
     def advance(self) -> Floats:
-        """(7,) [rad] for the next control period; starts from zero, standard deviation near ``sigma_rad``."""
+        """(7,) [rad] for the next control period; starts at zero, standard deviation ``sigma_rad`` later."""
         keep = np.exp(-0.05 / 0.15)
         self._inner = keep * self._inner + np.sqrt(1 - keep**2) * self._rng.standard_normal(len(self._inner))
         self._outer = keep * self._outer + (1 - keep) * self._inner
-        return 2.4 * self._sigma * self._outer
+        # Two equal low passes in a row leave sqrt(1 + keep^2) / (1 + keep) of a unit standard deviation.
+        noise: Floats = self._sigma * (1 + keep) / np.sqrt(1 + keep**2) * self._outer
+        return noise
 
 
 def collect(
@@ -103,7 +105,7 @@ def collect(
 def record_episode(arm: SimulatedArm, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """One demonstration: its arrays by name and what there is to note (``success`` may be False)."""
     rng = np.random.default_rng([seed, 2])
-    sigma = float(rng.uniform(0.003, 0.011)) if rng.random() < NOISY_SHARE else 0.0
+    sigma = float(rng.uniform(0.005, 0.019)) if rng.random() < NOISY_SHARE else 0.0
     draw = rng.random()
     disturbance = "teleport" if draw < TELEPORT_SHARE else "none"
     disturbance = "awkward" if TELEPORT_SHARE <= draw < TELEPORT_SHARE + AWKWARD_SHARE else disturbance
@@ -130,9 +132,7 @@ def record_episode(arm: SimulatedArm, seed: int) -> tuple[dict[str, Any], dict[s
         arm.step(executed)
         if expert.is_done:
             break
-    arrays = {
-        name: np.array(rows, dtype=_dtype(name)) for name, rows in frames.items()
-    }
+    arrays = {name: np.array(rows, dtype=_dtype(name)) for name, rows in frames.items()}
     note = {
         "seed": seed,
         "length": len(frames["stamp_ns"]),
@@ -173,7 +173,9 @@ def _record_index(index: int) -> int:
                 np.savez(file, **arrays, meta=np.array(json.dumps(asdict(entry))))
             partial.replace(path)
             return index
-    raise EbtPolicyError(f"episode {index}: the expert failed {MAX_TRIES} times in a row, which points to a fault in it")
+    raise EbtPolicyError(
+        f"episode {index}: the expert failed {MAX_TRIES} times in a row, which points to a fault in it"
+    )
 
 
 # --- the index ------------------------------------------------------------------------------------------------------
@@ -185,7 +187,9 @@ def _check_same(path: Path, settings: dict[str, Any]) -> None:
     if path.exists():
         previous = json.loads(path.read_text())
         if previous != settings:
-            raise SettingsError(f"{path.parent} holds demonstrations of {previous}, not {settings}; choose another folder")
+            raise SettingsError(
+                f"{path.parent} holds demonstrations of {previous}, not {settings}; choose another folder"
+            )
     else:
         path.write_text(json.dumps(settings) + "\n")
 
@@ -196,8 +200,6 @@ def _write_index(out_dir: Path, task: str, seed: int, episodes: int) -> dict[str
         with np.load(_episode_path(out_dir, index), allow_pickle=False) as archive:
             notes.append(json.loads(str(archive["meta"])))
             cameras = [name.removeprefix("image.") for name in archive.files if name.startswith("image.")]
-    from ebt_policy_ros.sim.arm import ARM_JOINTS, FINGER_JOINT
-
     dataset = {
         "task": task,
         "seed": seed,
@@ -215,7 +217,9 @@ def _write_index(out_dir: Path, task: str, seed: int, episodes: int) -> dict[str
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ebt_policy_ros.sim.demonstrate", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m ebt_policy_ros.sim.demonstrate", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--task", default="lift")
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -225,7 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
     first: list[int] = []
 
     def show(done: int, wanted: int, seconds: float) -> None:
-        first or first.append(done - 1)
+        if not first:
+            first.append(done - 1)
         left = seconds / (done - first[0]) * (wanted - done)
         sys.stderr.write(f"\r{done}/{wanted} demonstrations, {seconds:.0f} s, about {left / 60:.1f} min left ")
         sys.stderr.flush()

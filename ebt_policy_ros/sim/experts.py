@@ -87,7 +87,8 @@ class JointMotion:
         step = MAX_JERK * PERIOD_S
         self._acceleration = np.clip(acceleration, self._acceleration - step, self._acceleration + step)
         self._velocity = self._velocity + self._acceleration * PERIOD_S
-        return joints + TRAIL_S * self._velocity
+        targets: Floats = joints + TRAIL_S * self._velocity
+        return targets
 
 
 class LiftExpert(Expert):
@@ -100,7 +101,6 @@ class LiftExpert(Expert):
     """
 
     LIFT_HEIGHT_M = 0.96
-    GRASP_BELOW_CENTRE_M = 0.0
     HOLD_TICKS = 12
 
     def __init__(self, arm: SimulatedArm, rng: np.random.Generator) -> None:
@@ -157,9 +157,7 @@ class LiftExpert(Expert):
             return Phase.LIFT if float(np.linalg.norm(offset)) < 0.035 and finger > 0.008 else Phase.RECOVER
         if self.phase is Phase.RECOVER:
             return Phase.APPROACH if offset[2] > 0.075 and finger > 0.03 else Phase.RECOVER
-        if (beside > 0.03 and offset[2] < 0.04) or (
-            offset[2] < 0.05 and finger < 0.03 and beside > 0.012
-        ):
+        if (beside > 0.03 and offset[2] < 0.034) or (offset[2] < 0.05 and finger < 0.03 and beside > 0.012):
             return Phase.RECOVER
         turn = abs(_wrap(self._grasp_yaw(rotation, cube_rotation) - yaw_of(rotation)))
         if beside < 0.006 and abs(offset[2]) < 0.007 and turn < 0.08:
@@ -257,13 +255,18 @@ class ArcPath:
                 return sideways * min(1.0, 0.2 / (float(np.linalg.norm(sideways)) + 1e-9))
         way = target - hand
         distance = float(np.linalg.norm(way))
-        return way / max(distance, 1e-6) * min(speed, 4.5 * distance + speed * (ahead < self._along[-1]))
+        velocity: Floats = way / max(distance, 1e-6) * min(speed, 4.5 * distance + speed * (ahead < self._along[-1]))
+        if beside > 0.03:
+            # A low arc must not dip so far that the fingers could push the cube.
+            velocity[2] = max(velocity[2], 4.5 * (0.062 - (hand[2] - cube[2])))
+        return velocity
 
 
 def _towards(here: Floats, goal: Floats, *, speed: float, gain: float = 4.5) -> Floats:
     """(3,) [m/s] proportional to what is missing, at most ``speed``."""
-    velocity = gain * (goal - here)
-    return velocity * min(1.0, speed / (float(np.linalg.norm(velocity)) + 1e-9))
+    velocity: Floats = gain * (goal - here)
+    velocity *= min(1.0, speed / (float(np.linalg.norm(velocity)) + 1e-9))
+    return velocity
 
 
 def _wrap(angle: float, period: float = 2 * np.pi) -> float:

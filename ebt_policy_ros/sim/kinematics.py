@@ -1,4 +1,4 @@
-"""Where the hand is and how joints move it, on a scratch copy of the simulation (the simulation itself is not touched)."""
+"""Where the hand is and how joints move it, on a scratch copy of the simulation's state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from ebt_policy_ros.core.types import Floats
 class Kinematics:
     """Forward kinematics, Jacobian and damped least squares of one arm's tool site."""
 
-    def __init__(self, model: Any, site: str, joint_addresses: Floats, velocity_addresses: Floats, rest: Floats) -> None:
+    def __init__(
+        self, model: Any, site: str, joint_addresses: Floats, velocity_addresses: Floats, rest: Floats
+    ) -> None:
         import mujoco
 
         self._mujoco = mujoco
@@ -30,7 +32,9 @@ class Kinematics:
         self._mujoco.mj_comPos(self._model, self._state)
         return self._state.site_xpos[self._site].copy(), self._state.site_xmat[self._site].reshape(3, 3).copy()
 
-    def joint_velocity(self, arm_joints: Floats, twist: Floats, *, damping: float = 0.04, posture: float = 1.0) -> Floats:
+    def joint_velocity(
+        self, arm_joints: Floats, twist: Floats, *, damping: float = 0.04, posture: float = 1.0
+    ) -> Floats:
         """(7,) [rad/s] that moves the tool with ``twist`` (6,) [m/s, rad/s], and the spare joint towards rest.
 
         Damped least squares; the posture term acts in the Jacobian's null space, so that the arm's configuration is

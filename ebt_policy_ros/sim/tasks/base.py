@@ -1,4 +1,4 @@
-"""What a task is: an environment, its cameras, its success, what may go wrong in it, and who can show how it is done."""
+"""What a task is: an environment, its cameras, its success, what may go wrong in it, who can show it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Task(ABC):
 
     def start_awkwardly(self, arm: SimulatedArm, rng: np.random.Generator) -> None:
         """Moves the arm (after a reset) to a state that a failed attempt would leave; nothing by default."""
+        return None
 
     def noise_scale(self, arm: SimulatedArm) -> float:
         """How much of a demonstration's noise fits the present moment; 1 everywhere by default."""

@@ -71,7 +71,9 @@ class Lift(Task):
         if not clear.any():
             return False
         place = places[int(np.argmax(clear))]
-        arm.place_object("cube", np.array([place[0], place[1], TABLE_HEIGHT_M + 0.0215]), float(rng.uniform(0, 2 * np.pi)))
+        arm.place_object(
+            "cube", np.array([place[0], place[1], TABLE_HEIGHT_M + 0.0215]), float(rng.uniform(0, 2 * np.pi))
+        )
         return True
 
     def make_expert(self, arm: SimulatedArm, rng: np.random.Generator) -> Expert:
