@@ -1,0 +1,249 @@
+"""Participant, writers, readers and wait sets on Cyclone DDS; samples are CDR bytes.
+
+The C calls that can block (write, wait) go through ctypes and so release the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any
+
+from cyclonedds._clayer import ddspy_take
+from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription
+from cyclonedds.core import DDSException, InstanceState, ReadCondition, SampleState, ViewState
+from cyclonedds.domain import DomainParticipant
+from cyclonedds.internal import DDS
+from cyclonedds.pub import DataWriter
+from cyclonedds.pub import Publisher as DdsPublisher
+from cyclonedds.qos import Policy, Qos
+from cyclonedds.sub import DataReader
+from cyclonedds.sub import Subscriber as DdsSubscriber
+from cyclonedds.topic import Topic
+
+from .dds_types import dds_type
+from .domain import ensure_domain
+
+_ANY = SampleState.Any | ViewState.Any | InstanceState.Any
+_INFINITE_NS = 2**63 - 1
+_library = DDS._dll_handle
+
+
+def _function(name: str, result: Any, *arguments: Any) -> Any:
+    function = _library[name]  # a function object of our own: attribute access would share the binding's prototypes
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+class _Sample(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]  # noqa: RUF012
+
+
+_entity, _int64 = ctypes.c_int32, ctypes.c_int64
+_write = _function("dds_write", _entity, _entity, ctypes.POINTER(_Sample))
+_create_waitset = _function("dds_create_waitset", _entity, _entity)
+_attach = _function("dds_waitset_attach", _entity, _entity, _entity, ctypes.c_ssize_t)
+_detach = _function("dds_waitset_detach", _entity, _entity, _entity)
+_wait = _function("dds_waitset_wait", _entity, _entity, ctypes.POINTER(ctypes.c_ssize_t), ctypes.c_size_t, _int64)
+_create_guard = _function("dds_create_guardcondition", _entity, _entity)
+_set_guard = _function("dds_set_guardcondition", _entity, _entity, ctypes.c_bool)
+_take_guard = _function("dds_take_guardcondition", _entity, _entity, ctypes.POINTER(ctypes.c_bool))
+_delete = _function("dds_delete", _entity, _entity)
+_instance_handle = _function("dds_get_instance_handle", _entity, _entity, ctypes.POINTER(ctypes.c_uint64))
+_wait_for_acks = _function("dds_wait_for_acks", _entity, _entity, _int64)
+_assert_liveliness = _function("dds_assert_liveliness", _entity, _entity)
+_set_status_mask = _function("dds_set_status_mask", _entity, _entity, ctypes.c_uint32)
+_status_changes = _function("dds_get_status_changes", _entity, _entity, ctypes.POINTER(ctypes.c_uint32))
+
+
+def _checked(code: int, action: str) -> int:
+    if code < 0:
+        raise DDSException(code, f"Occurred while trying to {action}")
+    return code
+
+
+class Participant:
+    """One participant on a domain with its topics; everything else is created through it."""
+
+    def __init__(self, number: int, enclave: str = "/") -> None:
+        ensure_domain(number)
+        self._participant = DomainParticipant(number, qos=Qos(Policy.Userdata(f"enclave={enclave};".encode())))
+        self._publisher = DdsPublisher(self._participant)
+        self._subscriber = DdsSubscriber(self._participant)
+        self._topics: dict[tuple[str, str, bool], Topic[Any]] = {}
+        self._lock = threading.RLock()
+        self.handle: int = self._participant._ref
+        self.guid: bytes = self._participant.guid.bytes
+
+    def _topic(self, name: str, type_name: str, with_header: bool) -> Topic[Any]:
+        with self._lock:
+            key = (name, type_name, with_header)
+            if key not in self._topics:
+                made = dds_type(type_name, with_header=with_header)
+                self._topics[key] = Topic(self._participant, name, made)
+            return self._topics[key]
+
+    def writer(self, name: str, type_name: str, qos: Qos, *, with_header: bool = False) -> Writer:
+        """Writer of CDR samples of `type_name` ('package/msg/Type') on DDS topic `name`."""
+        return Writer(DataWriter(self._publisher, self._topic(name, type_name, with_header), qos=qos))
+
+    def reader(self, name: str, type_name: str, qos: Qos, *, with_header: bool = False) -> Reader:
+        """Reader of CDR samples, with a condition for wait sets."""
+        return Reader(DataReader(self._subscriber, self._topic(name, type_name, with_header), qos=qos))
+
+    def endpoints(self) -> tuple[list[Any], list[Any]]:
+        """All discovered publications and subscriptions of the domain, those of this process included."""
+        found = []
+        for topic in (BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription):
+            reader = BuiltinDataReader(self._participant, topic)
+            samples = reader.read(100_000)
+            found.append([sample for sample in samples if sample.sample_info.valid_data])
+            reader.__del__()
+        return found[0], found[1]
+
+    def close(self) -> None:
+        """Deletes the participant and all that was made through it."""
+        self._participant.__del__()
+
+
+class _Endpoint:
+    def __init__(self, entity: Any) -> None:
+        self._dds = entity
+        self.handle: int = entity._ref
+        self.guid: bytes = entity.guid.bytes
+        self.is_closed = False
+
+    def instance_handle(self) -> int:
+        value = ctypes.c_uint64()
+        _checked(_instance_handle(self.handle, ctypes.byref(value)), "get an instance handle")
+        return value.value
+
+    def watch(self, mask: int) -> None:
+        """Makes the entity itself trigger wait sets on these statuses."""
+        _checked(_set_status_mask(self.handle, mask), "set a status mask")
+
+    def status_changes(self) -> int:
+        value = ctypes.c_uint32()
+        _checked(_status_changes(self.handle, ctypes.byref(value)), "read status changes")
+        return value.value
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._dds.__del__()
+
+
+class Writer(_Endpoint):
+    """Writes CDR samples."""
+
+    def write(self, sample: bytearray) -> None:
+        """Sends one sample (encapsulation header first, length a multiple of 4); may block on a reliable reader."""
+        size = len(sample)
+        buffer = (ctypes.c_char * size).from_buffer(sample)
+        container = _Sample(ctypes.addressof(buffer), size)
+        _checked(_write(self.handle, ctypes.byref(container)), f"write on {self._dds.topic.name}")
+
+    def matched(self) -> list[int]:
+        """Instance handles of the readers that hear this writer."""
+        return list(self._dds.get_matched_subscriptions())
+
+    def matched_data(self, handle: int) -> Any:
+        return self._dds.get_matched_subscription_data(handle)
+
+    def wait_for_acks(self, timeout_ns: int) -> bool:
+        return bool(_wait_for_acks(self.handle, timeout_ns if timeout_ns >= 0 else _INFINITE_NS) == 0)
+
+    def assert_liveliness(self) -> None:
+        _checked(_assert_liveliness(self.handle), "assert liveliness")
+
+    def status(self, name: str) -> Any:
+        return getattr(self._dds, f"get_{name}_status")()
+
+
+class Reader(_Endpoint):
+    """Takes CDR samples; `condition` triggers a wait set while samples are there."""
+
+    def __init__(self, entity: Any) -> None:
+        super().__init__(entity)
+        self._condition = ReadCondition(entity, _ANY)
+        self.condition: int = self._condition._ref
+
+    def take(self) -> tuple[bytes, Any] | None:
+        """The oldest sample with its info, or None."""
+        while not self.is_closed:
+            taken = ddspy_take(self.handle, _ANY, 1)
+            if isinstance(taken, int):
+                _checked(taken, f"take on {self._dds.topic.name}")
+            if not taken:
+                return None
+            data, info = taken[0]
+            if info.valid_data:
+                return data, info
+        return None
+
+    def matched(self) -> list[int]:
+        """Instance handles of the writers that this reader hears."""
+        return list(self._dds.get_matched_publications())
+
+    def matched_data(self, handle: int) -> Any:
+        return self._dds.get_matched_publication_data(handle)
+
+    def status(self, name: str) -> Any:
+        return getattr(self._dds, f"get_{name}_status")()
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self._condition.__del__()
+            super().close()
+
+
+class WaitSet:
+    """Blocks until an attached condition triggers or `wake` is called; waiting costs no CPU."""
+
+    def __init__(self, participant: Participant) -> None:
+        self._handle = _checked(_create_waitset(participant.handle), "create a wait set")
+        self._guard = _checked(_create_guard(participant.handle), "create a guard condition")
+        _checked(_attach(self._handle, self._guard, 0), "attach the guard condition")
+        self._attached: set[int] = set()
+        self._triggered = (ctypes.c_ssize_t * 16)()
+        self._lock = threading.RLock()  # a signal handler may wake in the middle of a wake
+        self._is_closed = False
+
+    def attach_only(self, handles: set[int]) -> None:
+        """Makes `handles` (conditions or watched entities) the ones that are waited for."""
+        if handles == self._attached:
+            return
+        for handle in self._attached - handles:
+            _detach(self._handle, handle)  # a deleted condition has detached itself
+        kept = self._attached & handles
+        for handle in handles - self._attached:
+            if _attach(self._handle, handle, handle) >= 0:
+                kept.add(handle)
+        self._attached = kept
+        if len(kept) + 1 > len(self._triggered):
+            self._triggered = (ctypes.c_ssize_t * (2 * len(kept)))()
+
+    def wait(self, timeout_ns: int | None) -> set[int]:
+        """Handles that triggered; empty after `timeout_ns` (None: no limit) or a wake."""
+        limit = _INFINITE_NS if timeout_ns is None else max(0, timeout_ns)
+        count = _wait(self._handle, self._triggered, len(self._triggered), limit)
+        triggered = set(self._triggered[: max(0, min(count, len(self._triggered)))])
+        if 0 in triggered:
+            triggered.discard(0)
+            with self._lock:
+                if not self._is_closed:
+                    _take_guard(self._guard, ctypes.byref(ctypes.c_bool()))
+        return triggered
+
+    def wake(self) -> None:
+        """Ends a wait, now or the next one; from any thread."""
+        with self._lock:
+            if not self._is_closed:
+                _set_guard(self._guard, True)
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                _delete(self._guard)
+                _delete(self._handle)

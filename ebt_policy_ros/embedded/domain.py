@@ -1,0 +1,73 @@
+"""The process's DDS domains: configuration from ROS's environment variables, one participant a context."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from cyclonedds.domain import Domain
+
+from .arguments import ArgumentsError
+
+_LOOPBACK, _MULTICAST, _UP = 0x8, 0x1000, 0x1
+_lock = threading.Lock()
+_domains: dict[int, Domain] = {}
+
+
+def domain_id(environment: Mapping[str, str]) -> int:
+    """ROS_DOMAIN_ID, 0 when unset; ArgumentsError (a RuntimeError) when it is not a number from 0 to 232."""
+    text = environment.get("ROS_DOMAIN_ID", "") or "0"
+    if not text.isdigit() or int(text) > 232:
+        raise ArgumentsError(f"ROS_DOMAIN_ID must be an integer from 0 to 232, got {text!r}")
+    return int(text)
+
+
+def has_multicast() -> bool:
+    """Whether any interface but loopback is up and can multicast (Linux; True where that cannot be told)."""
+    found = list(Path("/sys/class/net").glob("*/flags"))
+    flags = [int(path.read_text(), 16) for path in found]
+    return not found or any(value & _UP and value & _MULTICAST and not value & _LOOPBACK for value in flags)
+
+
+def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
+    """Cyclone's configuration for ROS's discovery variables, as rmw_cyclonedds (Jazzy) writes it.
+
+    Without a multicast interface SUBNET becomes LOCALHOST: participants of one machine still find each other.
+    CYCLONEDDS_URI is added last and wins.
+    """
+    scope = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "") or "SUBNET"
+    if environment.get("ROS_LOCALHOST_ONLY", "") == "1":
+        scope = "LOCALHOST"
+    if scope not in ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT"):
+        raise ArgumentsError(
+            f"ROS_AUTOMATIC_DISCOVERY_RANGE must be SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT, got {scope!r}"
+        )
+    if scope == "SUBNET" and not multicast:
+        scope = "LOCALHOST"
+    peers = [peer for peer in environment.get("ROS_STATIC_PEERS", "").split(";") if peer]
+    general = discovery = ""
+    if scope in ("LOCALHOST", "OFF"):
+        general = "<General><AllowMulticast>false</AllowMulticast></General>"
+    if scope == "OFF":
+        discovery = f"<ParticipantIndex>none</ParticipantIndex><Tag>ros_discovery_off_{os.getpid()}</Tag>"
+    elif scope != "SYSTEM_DEFAULT":
+        discovery = "<ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
+        peers = (["localhost"] if scope == "LOCALHOST" else []) + peers
+        if peers:
+            discovery += "<Peers>" + "".join(f"<Peer address={quoteattr(peer)}/>" for peer in peers) + "</Peers>"
+    # A 640x480 image is 700 fragments: the default receive buffer (1 MB) loses some when the reader is busy.
+    buffers = '<Internal><SocketReceiveBufferSize max="8MB"/><SocketSendBufferSize max="4MB"/></Internal>'
+    discovery = f"<Discovery>{discovery}</Discovery>" if discovery else ""
+    written = f'<CycloneDDS><Domain id="any">{general}{discovery}{buffers}</Domain></CycloneDDS>'
+    given = environment.get("CYCLONEDDS_URI", "")
+    return f"{written},{given}" if given else written
+
+
+def ensure_domain(number: int) -> None:
+    """Creates domain `number` with ROS's configuration; once a process."""
+    with _lock:
+        if number not in _domains:
+            _domains[number] = Domain(number, configuration(os.environ, multicast=has_multicast()))

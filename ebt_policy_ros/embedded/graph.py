@@ -1,0 +1,120 @@
+"""The ROS graph: which nodes own which endpoints, told and heard on `ros_discovery_info`."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from cyclonedds.core import Policy
+from cyclonedds.qos import Qos
+
+from .dds import Participant, Reader, Writer
+from .message_store import deserialize, serialize, store
+from .names import type_from_wire
+
+_TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
+_QOS = Qos(
+    Policy.Reliability.Reliable(2**63 - 1),
+    Policy.Durability.TransientLocal,
+    Policy.DurabilityService(0, Policy.History.KeepLast(1), -1, -1, -1),
+    Policy.History.KeepLast(1),
+)
+_READER_QOS = Qos(Policy.Reliability.Reliable(2**63 - 1), Policy.Durability.TransientLocal, Policy.History.KeepAll)
+NodeKey = tuple[str, str]
+
+
+def _gid(guid: bytes) -> Any:
+    return store().message_class("rmw_dds_common/msg/Gid")(data=np.frombuffer(guid, np.uint8).copy())
+
+
+class Graph:
+    """This participant's nodes and their endpoints, published on every change; and everybody's, on request."""
+
+    def __init__(self, participant: Participant) -> None:
+        self._participant = participant
+        self._lock = threading.RLock()
+        self._nodes: dict[NodeKey, tuple[list[bytes], list[bytes]]] = {}
+        user_data = f"typehash={store().hash_rihs01(_TYPE)};".encode()
+        self._writer: Writer = participant.writer("ros_discovery_info", _TYPE, _QOS + Qos(Policy.Userdata(user_data)))
+        self._reader: Reader = participant.reader(
+            "ros_discovery_info", _TYPE, _READER_QOS + Qos(Policy.Userdata(user_data))
+        )
+        self._heard: dict[bytes, list[Any]] = {}
+
+    def add_node(self, name: str, namespace: str) -> None:
+        with self._lock:
+            self._nodes.setdefault((name, namespace), ([], []))
+            self._publish()
+
+    def remove_node(self, name: str, namespace: str) -> None:
+        with self._lock:
+            self._nodes.pop((name, namespace), None)
+            self._publish()
+
+    def add_endpoint(self, node: NodeKey, endpoint: Reader | Writer) -> None:
+        with self._lock:
+            if node in self._nodes:
+                self._nodes[node][isinstance(endpoint, Writer)].append(endpoint.guid)
+                self._publish()
+
+    def remove_endpoint(self, node: NodeKey, endpoint: Reader | Writer) -> None:
+        with self._lock:
+            guids = self._nodes.get(node, ([], []))[isinstance(endpoint, Writer)]
+            if endpoint.guid in guids:
+                guids.remove(endpoint.guid)
+                self._publish()
+
+    def _publish(self) -> None:
+        entry = store().message_class("rmw_dds_common/msg/NodeEntitiesInfo")
+        nodes = [
+            entry(
+                node_namespace=namespace,
+                node_name=name,
+                reader_gid_seq=[_gid(guid) for guid in readers],
+                writer_gid_seq=[_gid(guid) for guid in writers],
+            )
+            for (name, namespace), (readers, writers) in self._nodes.items()
+        ]
+        message = store().message_class(_TYPE)(gid=_gid(self._participant.guid), node_entities_info_seq=nodes)
+        self._writer.write(serialize(message))
+
+    def _listen(self) -> None:
+        while (taken := self._reader.take()) is not None:
+            message = deserialize(taken[0], _TYPE)
+            self._heard[message.gid.data.tobytes()] = message.node_entities_info_seq
+
+    def nodes(self) -> list[tuple[str, str]]:
+        """(name, namespace) of every node of a participant that is alive, sorted."""
+        with self._lock:
+            self._listen()
+            alive = {sample.participant_key.bytes for side in self._participant.endpoints() for sample in side}
+            alive.add(self._participant.guid)
+            found = [
+                (node.node_name, node.node_namespace)
+                for gid, nodes in self._heard.items()
+                if gid in alive
+                for node in nodes
+            ]
+            return sorted(found)
+
+    def owner(self, guid: bytes) -> tuple[str, str]:
+        """(name, namespace) of the node that owns an endpoint; ROS's placeholders when nobody says."""
+        with self._lock:
+            self._listen()
+            for nodes in self._heard.values():
+                for node in nodes:
+                    for gid in [*node.reader_gid_seq, *node.writer_gid_seq]:
+                        if gid.data.tobytes() == guid:
+                            return node.node_name, node.node_namespace
+            return "_NODE_NAME_UNKNOWN_", "_NODE_NAMESPACE_UNKNOWN_"
+
+    def topics(self, prefix: str = "rt") -> dict[str, set[str]]:
+        """ROS topic name -> type names, of all endpoints of the domain ('rq' with 'Request' removed: services)."""
+        found: dict[str, set[str]] = {}
+        for side in self._participant.endpoints():
+            for sample in side:
+                if sample.topic_name.startswith(f"{prefix}/"):
+                    name = sample.topic_name[len(prefix) :]
+                    found.setdefault(name, set()).add(type_from_wire(sample.type_name))
+        return found
