@@ -125,9 +125,9 @@ class SimNode(Node):  # type: ignore[misc]
         finished = threading.Event()
         spinner = threading.Thread(target=_spin, args=(executor, finished), name="callbacks", daemon=True)
         try:
-            self._world = SimWorld(arm, self._value("object"), self.get_logger().info)
+            self._world = SimWorld(arm, self._value("object"), self._next_seed, self.get_logger().info)
             self._make_camera_publishers()
-            self._reset(None)
+            self._begin_episode()
             self.get_logger().info(f"simulating '{self._value('task')}' with cameras {', '.join(arm.camera_names)}")
             spinner.start()
             self._simulate(stop)
@@ -194,12 +194,16 @@ class SimNode(Node):  # type: ignore[misc]
         assert self._world is not None
         seed = self._next_seed if seed is None else seed
         self._world.reset(seed)
-        self._next_seed = seed + 1
+        self._begin_episode()
+        return seed
+
+    def _begin_episode(self) -> None:
+        assert self._world is not None
+        self._next_seed = self._world.seed + 1
         if self._value("perturb"):
             self._perturb(self._value("perturb"))
-        self.get_logger().info(f"episode {self._world.num_episodes} with seed {seed}")
+        self.get_logger().info(f"episode {self._world.num_episodes} with seed {self._world.seed}")
         self._publish_episode(self._stamp_ns())
-        return seed
 
     # --- publishing -----------------------------------------------------------------------------------------------
     def _make_camera_publishers(self) -> None:

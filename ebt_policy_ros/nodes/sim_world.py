@@ -51,7 +51,7 @@ class Disturbance:
 class SimWorld:
     """Episodes of one simulated arm whose joints follow trajectories as a joint_trajectory_controller lets them."""
 
-    def __init__(self, arm: SimulatedArm, object_name: str, log: Callable[[str], None]) -> None:
+    def __init__(self, arm: SimulatedArm, object_name: str, seed: int, log: Callable[[str], None]) -> None:
         self.arm = arm
         self._object_name = object_name
         self._log = log
@@ -60,7 +60,7 @@ class SimWorld:
         self.num_accepted = 0
         self.num_rejected = 0
         self.last_rejection = ""
-        self.reset(0)
+        self.reset(seed)
 
     def reset(self, seed: int) -> None:
         """A new episode from ``seed``; the arm stands still and waits for a trajectory."""

@@ -1,0 +1,147 @@
+"""sim_node over the real graph: what a policy, or anybody else, sees of the arm."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.graph, pytest.mark.sim]
+PATIENCE_S = 60.0
+
+
+class Watcher:
+    """Hears everything of sim_node."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import qos_profile_sensor_data
+        from rosgraph_msgs.msg import Clock
+        from sensor_msgs.msg import CameraInfo, Image, JointState
+        from std_msgs.msg import Bool, Int64, String
+        from trajectory_msgs.msg import JointTrajectory
+
+        self.node = rclpy.create_node("watcher")
+        self.heard: dict[str, list[Any]] = {}
+        for topic, message_class in (
+            ("/clock", Clock),
+            ("/joint_states", JointState),
+            ("/camera/front/image_raw", Image),
+            ("/camera/wrist/camera_info", CameraInfo),
+            ("/sim_node/success", Bool),
+            ("/sim_node/episode", DiagnosticArray),
+        ):
+            self.heard[topic] = []
+            self.node.create_subscription(message_class, topic, self.heard[topic].append, qos_profile_sensor_data)
+        self.trajectory = self.node.create_publisher(JointTrajectory, "/joint_trajectory", 10)
+        self.perturb = self.node.create_publisher(String, "/sim_node/perturb", 10)
+        self.new_episode = self.node.create_publisher(Int64, "/sim_node/new_episode", 10)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._closing = False
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._closing:
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, f"never happened: {what}"
+            time.sleep(0.02)
+
+    def episode(self) -> dict[str, str]:
+        from ebt_policy_ros.messages.status import read_values
+
+        return read_values(self.heard["/sim_node/episode"][-1]) if self.heard["/sim_node/episode"] else {}
+
+    def close(self) -> None:
+        self._closing = True
+        self._thread.join(10.0)
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+
+@pytest.fixture
+def watcher(ros: None) -> Iterator[Watcher]:
+    pytest.importorskip("robosuite")
+    from rclpy.parameter import Parameter
+
+    from ebt_policy_ros.nodes.sim_node import SimNode
+
+    watcher = Watcher()
+    overrides = {"image_size": 32, "episode_seed": 7}
+    node = SimNode(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
+    stop = threading.Event()
+    thread = threading.Thread(target=node.run_until, args=(stop,), daemon=True)
+    thread.start()
+    watcher.wait(lambda: all(watcher.heard.values()), "everything is published")
+    yield watcher
+    stop.set()
+    thread.join(30.0)
+    assert not thread.is_alive(), "the node does not end"
+    node.destroy_node()
+    watcher.close()
+
+
+def test_it_looks_like_an_arm(watcher: Watcher) -> None:
+    from ebt_policy_ros.messages import decode_image, read_joint_state
+    from ebt_policy_ros.messages.stamps import read_nanoseconds, read_stamp_ns
+
+    watcher.wait(lambda: len(watcher.heard["/clock"]) > 3, "the clock runs")
+    stamps = [read_nanoseconds("clock", message.clock) for message in watcher.heard["/clock"]]
+    assert (np.diff(stamps) > 0).all()
+    image = watcher.heard["/camera/front/image_raw"][-1]
+    assert decode_image(image).shape == (32, 32, 3)
+    assert decode_image(image).std() > 10.0
+    assert read_stamp_ns(image) in [read_stamp_ns(message) for message in watcher.heard["/joint_states"]]
+    joints = watcher.heard["/joint_states"][-1]
+    assert read_joint_state(joints, list(joints.name)).velocities is not None
+    assert watcher.heard["/camera/wrist/camera_info"][-1].k[0] > 0.0
+    assert watcher.episode()["seed"] == "7"
+
+
+def test_it_follows_a_trajectory_and_refuses_a_bad_one(watcher: Watcher) -> None:
+    from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+    from ebt_policy_ros.messages.stamps import set_duration_ns
+
+    joints = watcher.heard["/joint_states"][-1]
+    target = list(joints.position)
+    target[0] += 0.2
+    point = JointTrajectoryPoint(positions=target, velocities=[0.0] * len(target))
+    set_duration_ns(point.time_from_start, 500_000_000)
+    watcher.wait(lambda: watcher.trajectory.get_subscription_count() > 0, "the controller listens")
+    watcher.trajectory.publish(JointTrajectory(joint_names=list(joints.name), points=[point]))
+    watcher.wait(lambda: watcher.heard["/joint_states"][-1].position[0] > target[0] - 0.02, "the arm moved")
+    watcher.trajectory.publish(JointTrajectory(joint_names=["elbow"], points=[]))
+    watcher.wait(lambda: watcher.episode()["trajectories_rejected"] == "1", "the refusal is told")
+    assert watcher.episode()["last_rejection"]
+
+
+def test_episodes_begin_by_service_and_by_topic_and_are_disturbed(watcher: Watcher) -> None:
+    from std_msgs.msg import Int64, String
+    from std_srvs.srv import Trigger
+
+    client = watcher.node.create_client(Trigger, "/sim_node/reset")
+    assert client.wait_for_service(timeout_sec=PATIENCE_S)
+    answered = threading.Event()
+    future = client.call_async(Trigger.Request())
+    future.add_done_callback(lambda _future: answered.set())
+    assert answered.wait(PATIENCE_S)
+    assert (future.result().success, future.result().message) == (True, "episode with seed 8")
+    watcher.wait(lambda: watcher.new_episode.get_subscription_count() > 0, "sim_node listens")
+    watcher.new_episode.publish(Int64(data=42))
+    watcher.wait(lambda: watcher.episode().get("seed") == "42", "the episode by topic")
+    watcher.wait(lambda: watcher.perturb.get_subscription_count() > 0, "sim_node listens")
+    watcher.perturb.publish(String(data="nonsense:x"))
+    watcher.perturb.publish(String(data="teleport"))
+    watcher.wait(lambda: watcher.episode().get("perturbed") == "teleport", "the cube was moved")
