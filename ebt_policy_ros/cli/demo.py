@@ -110,12 +110,12 @@ def _launch_arguments(options: argparse.Namespace, model: Path) -> dict[str, str
 
 def _robot_and_cameras(model: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Joint names of the simulated robot, camera names of the bundle."""
-    from ebt_policy_ros.core.settings import RobotSettings
+    from ebt_policy_ros.assemble import fit_robot, load_robot
     from ebt_policy_ros.policy.bundle import Bundle
-    from ebt_policy_ros.resources import load_robot_file
 
-    robot = RobotSettings.from_mapping(load_robot_file("panda_sim"))
-    return robot.joint_names, tuple(camera.name for camera in Bundle.load(model).cameras)
+    bundle = Bundle.load(model)
+    robot = fit_robot(bundle, load_robot("panda_sim")[0], model)
+    return robot.joint_names, tuple(camera.name for camera in bundle.cameras)
 
 
 def _settings(domain: int, task: str) -> dict[str, str]:
