@@ -49,7 +49,13 @@ def main() -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000"]
         subprocess.run(
-            [browser, *arguments, f"--screenshot={options.out.resolve()}", f"--window-size={options.size}", card.as_uri()],
+            [
+                browser,
+                *arguments,
+                f"--screenshot={options.out.resolve()}",
+                f"--window-size={options.size}",
+                card.as_uri(),
+            ],
             check=True,
             capture_output=True,
         )

@@ -47,7 +47,8 @@ def episode_chart(episode: EpisodeRecord, threshold: float | None) -> str:
     if threshold is not None:
         y = score_y(min(max(threshold, 0.0), 1.0))
         parts.append(_line(LEFT, y, WIDTH - RIGHT, y, THRESHOLD, 'stroke-dasharray="6 4"'))
-        parts.append(_text(WIDTH - RIGHT, y - 5, f"threshold {threshold:.2f}", THRESHOLD, "end"))
+        below = threshold > 0.85  # above the line it would leave the panel
+        parts.append(_text(WIDTH - RIGHT, y + (14 if below else -5), f"threshold {threshold:.2f}", THRESHOLD, "end"))
     parts.append(_path(energies, x, energy_y, ENERGY))
     parts.append(_path(scores, x, score_y, UNCERTAINTY))
     parts += _marks(episode, x, end_s)
