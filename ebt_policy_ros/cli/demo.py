@@ -15,8 +15,9 @@ import os
 import platform
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ebt_policy_ros.cli.arguments import output_file, whole_number
 from ebt_policy_ros.cli.demo_record import DemoRecord
@@ -136,20 +137,23 @@ def _finish(record: DemoRecord, options: argparse.Namespace) -> None:
     write_report(page, record)
     if record.episodes:
         print(text_table(_rows(record)))
-    result = record.as_json()
-    latency, rules = result["chunk_latency_ms"], result["trajectory_rules"]
-    if record.episodes:
-        print(
-            f"{sum(episode.success for episode in record.episodes)} of {len(record.episodes)} lifted; "
-            f"chunk latency median {latency['p50']} ms, 99 % {latency['p99']} ms; "
-            f"{result['network_evaluations_per_calm_chunk']} network passes per calm chunk; "
-            f"{rules['violations']} rule violations in {rules['checked']} trajectories"
-        )
+        print(_summary(record.as_json()))
     print(f"results: {json_file}\nreport:  {page}")
     for sentence in record.trouble:
         sys.stderr.write(f"ebt-policy demo: {sentence}\n")
     if not options.headless:
         webbrowser.open(page.resolve().as_uri())
+
+
+def _summary(result: Mapping[str, Any]) -> str:
+    latency, rules = result["chunk_latency_ms"], result["trajectory_rules"]
+    episodes, passes = result["episodes"], result["network_evaluations_per_calm_chunk"]
+    return (
+        f"{sum(episode['success'] for episode in episodes)} of {len(episodes)} lifted; "
+        f"chunk latency median {latency['p50']} ms, 99 % {latency['p99']} ms; "
+        + ("no calm episode" if passes is None else f"{passes:.3g} network passes per calm chunk")
+        + f"; {rules['violations']} rule violations in {rules['checked']} trajectories"
+    )
 
 
 def _rows(record: DemoRecord) -> list[list[str]]:

@@ -43,10 +43,11 @@ class Launched:
         if status is not None:
             raise ProcessDiedError(f"the nodes ended with status {status}; end of {self._log}: {self.tail()}")
 
-    def tail(self, num_lines: int = 4) -> str:
-        """The last lines of the log, joined."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return " | ".join(line.strip() for line in lines[-num_lines:] if line.strip()) or "(empty)"
+    def tail(self, num_lines: int = 3, width: int = 240) -> str:
+        """The last lines of the log, shortened and joined."""
+        lines = [line.strip() for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        last = [line for line in lines if line][-num_lines:]
+        return " | ".join(line if len(line) <= width else line[:width] + " ..." for line in last) or "(empty)"
 
     def close(self, patience_s: float = STOP_S) -> int | None:
         """Interrupts the nodes, then insists; returns the launcher's exit status. No process of the group is left."""

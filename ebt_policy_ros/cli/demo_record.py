@@ -50,6 +50,8 @@ class EpisodeRecord:
     seed: int
     success: bool = False
     gave_up: bool = False
+    interrupted: bool = False
+    """The run ended in the middle of the episode."""
     perturbed_at_s: float | None = None
     """When the cube was moved away [simulated s]; None in an undisturbed episode."""
     duration_s: float = 0.0
@@ -82,6 +84,8 @@ class EpisodeRecord:
         """The outcome in a word or two."""
         if self.success:
             return "recovered" if self.perturbed_at_s is not None or self.retries else "lifted"
+        if self.interrupted:
+            return "interrupted"
         return "gave up" if self.gave_up else "out of time"
 
     def as_json(self) -> dict[str, Any]:
@@ -92,6 +96,7 @@ class EpisodeRecord:
             "seed": self.seed,
             "success": self.success,
             "gave_up": self.gave_up,
+            "interrupted": self.interrupted,
             "verdict": self.verdict,
             "perturbed": self.perturbed_at_s is not None,
             "perturbed_at_s": self.perturbed_at_s,

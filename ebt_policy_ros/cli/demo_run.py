@@ -85,6 +85,9 @@ class DemoRun:
                 self._sim.perturb(DISTURBANCE)
             spinner.call(monitor.enable_client, SetBool.Request(data=True))
             self._watch(episode, num_episodes)
+        except BaseException:
+            episode.interrupted = True
+            raise
         finally:
             episode.duration_s = monitor.elapsed_s()
             episode.duration_wall_s = time.monotonic() - began
