@@ -106,7 +106,7 @@ class PositionLimit(TargetLimit, StepLimit):
 
     def __init__(self, robot: RobotSettings, longest_step_s: float) -> None:
         self._lower, self._upper = robot.per_joint("lower"), robot.per_joint("upper")
-        self._acceleration = robot.per_joint("acceleration")
+        self._acceleration = usable_acceleration(robot, longest_step_s)
         self._longest_step_s = longest_step_s
 
     def judge(self, targets: Floats, running: Floats) -> Verdict:
@@ -124,15 +124,15 @@ class PositionLimit(TargetLimit, StepLimit):
     def _bound(self, room: Floats, velocities: Floats, step_s: float) -> Floats:
         """Highest next velocity towards a limit ``room`` away: solves D(v') = room - (v + v') h / 2 for v'.
 
-        Where even v' = 0 comes too late (a start that the other limits did not make), the arm brakes: so that the
-        peak within the step just touches the limit if that is possible, else with all it has. Outside the limit
+        Where even v' = 0 comes too late (a start that was not made here), the arm brakes: so that the peak within the
+        step just touches the limit if that is possible, else with all it has. Outside the limit
         nothing moves further out.
         """
         acceleration = self._acceleration
         left = room - velocities * (step_s / 2.0)
         bound = braking_velocity(np.maximum(left, 0.0), acceleration, (self._longest_step_s + step_s) / 2.0)
         hardest = velocities - acceleration * step_s
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             touching = velocities - np.square(velocities) * (step_s / 2.0) / room
         urgent = np.where(room > 0.0, np.maximum(np.where(velocities > 0.0, touching, 0.0), hardest), hardest)
         outside = np.where(velocities > 0.0, hardest, 0.0)
@@ -144,8 +144,9 @@ class VelocityLimit(StepLimit):
 
     name = "velocity"
 
-    def __init__(self, robot: RobotSettings) -> None:
-        self._velocity, self._acceleration = robot.per_joint("velocity"), robot.per_joint("acceleration")
+    def __init__(self, robot: RobotSettings, longest_step_s: float) -> None:
+        self._velocity = robot.per_joint("velocity")
+        self._acceleration = usable_acceleration(robot, longest_step_s)
 
     def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
         change = self._acceleration * step_s
@@ -157,12 +158,20 @@ class AccelerationLimit(StepLimit):
 
     name = "acceleration"
 
-    def __init__(self, robot: RobotSettings) -> None:
-        self._acceleration = robot.per_joint("acceleration")
+    def __init__(self, robot: RobotSettings, longest_step_s: float) -> None:
+        self._acceleration = usable_acceleration(robot, longest_step_s)
 
     def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
         change = self._acceleration * step_s
         return velocities - change, velocities + change
+
+
+def usable_acceleration(robot: RobotSettings, longest_step_s: float) -> Floats:
+    """(D,) the acceleration the knots can express: the robot's, or less where that reaches full speed in one step.
+
+    With more, a joint stopped at its position limit could be thrown back faster than its velocity limit.
+    """
+    return np.minimum(robot.per_joint("acceleration"), robot.per_joint("velocity") / longest_step_s)
 
 
 def braking_velocity(room: Floats, deceleration: Floats, reaction_s: float) -> Floats:

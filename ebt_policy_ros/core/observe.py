@@ -103,9 +103,13 @@ class ObservationBuffer:
         """Store a joint state; names in any order, further joints ignored. MessageError names what is malformed."""
         try:
             ordered = self._ordered(names, positions, "positions")
-            rates = (
-                self._ordered(names, velocities, "velocities") if velocities is not None and len(velocities) else None
-            )
+            bad = [name for name, value in zip(self._joint_names, ordered, strict=True) if not np.isfinite(value)]
+            if bad:
+                raise MessageError(f"joint state: expected finite positions, got {', '.join(bad)} that are not")
+            rates = None
+            if velocities is not None and len(velocities) > 0:
+                rates = self._ordered(names, velocities, "velocities")
+                rates = rates if np.isfinite(rates).all() else None  # drivers that do not measure them send NaN
         except MessageError:
             with self._lock:
                 self._counters["malformed_joints"] += 1
@@ -168,7 +172,7 @@ class ObservationBuffer:
         return True
 
     def _ordered(self, names: Sequence[str], values: Sequence[float] | Floats, what: str) -> Floats:
-        """(D,) values in the policy's order."""
+        """(D,) values in the policy's order, finite or not."""
         if len(names) != len(values):
             raise MessageError(f"joint state: expected as many {what} as names, got {len(values)} and {len(names)}")
         index = {name: i for i, name in enumerate(names)}
@@ -184,9 +188,6 @@ class ObservationBuffer:
             ordered = np.array([values[index[name]] for name in self._joint_names], dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise MessageError(f"joint state: expected numbers as {what}, got {values!r}") from error
-        if not np.isfinite(ordered).all():
-            bad = [n for n, value in zip(self._joint_names, ordered, strict=True) if not np.isfinite(value)]
-            raise MessageError(f"joint state: expected finite {what}, got {what} of {', '.join(bad)} that are not")
         ordered.setflags(write=False)
         return ordered
 

@@ -24,6 +24,7 @@ from ebt_policy_ros.core.limits import (
     TargetLimit,
     VelocityLimit,
     braking_velocity,
+    usable_acceleration,
 )
 from ebt_policy_ros.core.settings import RobotSettings, SafetySettings
 from ebt_policy_ros.core.types import SAFETY_KEY, Floats, SafeChunk, Splice
@@ -79,13 +80,18 @@ class SafetyStage:
         self._half_ns = period_ns // 2
         self._period_ns = period_ns
         self._blend_s = settings.blend_s
-        self._acceleration = robot.per_joint("acceleration")
-        self._velocity = robot.per_joint("velocity")
         longest_step_s = (period_ns - self._half_ns) * (1.0 + SHORTEST_STEP) * 1e-9
         self._longest_step_s = longest_step_s
+        self._velocity = robot.per_joint("velocity")
+        self.acceleration = usable_acceleration(robot, longest_step_s)
+        """(D,) [rad/s^2 or m/s^2] what this stage accelerates and brakes with, at most the robot's limit."""
         position = PositionLimit(robot, longest_step_s)
         self._target_limits: tuple[TargetLimit, ...] = (FiniteLimit(settings), JumpLimit(robot, settings), position)
-        self._step_limits: tuple[StepLimit, ...] = (VelocityLimit(robot), position, AccelerationLimit(robot))
+        self._step_limits: tuple[StepLimit, ...] = (
+            VelocityLimit(robot, longest_step_s),
+            position,
+            AccelerationLimit(robot, longest_step_s),
+        )
 
     def make(self, targets: Floats, stamp_ns: int, splice: Splice) -> Admitted | Refused:
         """A safe motion from the splice along targets (H, D) [rad or m], row i meant for ``stamp_ns + i * period``.
@@ -146,7 +152,9 @@ class SafetyStage:
     def follow(self, targets: Floats, delay_ns: int, positions: Floats, velocities: Floats) -> Motion:
         """Motions from states (B, D) along finite targets (B, H, D), row 0 meant for ``delay_ns`` after the start."""
         grid_ns, along_positions, along_velocities = self._reference(targets, delay_ns)
-        offsets = [0] + [offset for offset in grid_ns if offset >= max(1, round(SHORTEST_STEP * self._half_ns))]
+        before = range(grid_ns[0] - self._half_ns, 0, -self._half_ns)  # a chunk from the future: some steps until row 0
+        nearest = max(1, round(SHORTEST_STEP * self._half_ns))
+        offsets = [0] + [offset for offset in (*before[::-1], *grid_ns) if offset >= nearest]
         reference = [_at(offset, grid_ns, along_positions, along_velocities) for offset in offsets]
         return self._track(
             tuple(offsets),
@@ -199,7 +207,7 @@ class SafetyStage:
             rate = velocities - reference_rates[:, knot - 1]
             left = reference[:, knot - 1] - positions - rate * (step_s / 2.0)
             reaction_s = max(self._blend_s, (self._longest_step_s + step_s) / 2.0)
-            closing = np.sign(left) * braking_velocity(np.abs(left), CATCH_UP * self._acceleration, reaction_s)
+            closing = np.sign(left) * braking_velocity(np.abs(left), CATCH_UP * self.acceleration, reaction_s)
             wanted = reference_rates[:, knot] + closing
             positions, velocities = self._step(positions, velocities, wanted, step_s, clamps)
             knots.append(positions)
@@ -217,7 +225,7 @@ class SafetyStage:
         """Motions that brake from states (B, D) until every joint rests."""
         knots, rates = [positions], [velocities]
         step_s = self._half_ns * 1e-9
-        most = 4 + int(np.ceil(np.max(np.abs(velocities) / (self._acceleration * step_s), initial=0.0)))
+        most = 4 + int(np.ceil(np.max(np.abs(velocities) / (self.acceleration * step_s), initial=0.0)))
         while velocities.any() or (at_least_once and len(knots) == 1):
             if len(knots) > most:
                 raise SafetyError(f"braking did not end within {most} steps from {rates[0]}: please report this")

@@ -1,0 +1,116 @@
+"""A score whose threshold means something."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebt_policy_ros.core.errors import BundleError, SettingsError
+from ebt_policy_ros.core.types import Minimum, Outcome
+from ebt_policy_ros.core.uncertainty import (
+    Calibration,
+    Uncertainty,
+    conformal_threshold,
+    episodes_needed,
+    raw_score,
+    score_name,
+)
+
+
+def minimum(energy: float = 0.0, **terms: float) -> Minimum:
+    return Minimum(np.zeros((2, 1)), energy, np.zeros(3), Outcome.DESCENDED, 2, 2, np.zeros(1), terms=terms)
+
+
+def test_the_raw_score_is_two_sided_scaled_and_adds_unfamiliarity() -> None:
+    terms = {"expected_energy": -1.0, "energy_scale": 0.5}
+    assert raw_score(minimum(0.0, **terms)) == raw_score(minimum(-2.0, **terms)) == 2.0
+    assert raw_score(minimum(0.0, unfamiliarity=0.25, **terms)) == 2.25
+    assert raw_score(minimum(7.0)) == 7.0
+    assert raw_score(minimum(7.0, unfamiliarity=0.25)) == 0.25
+    assert raw_score(minimum(math.nan, unfamiliarity=0.25)) == math.inf
+    assert raw_score(minimum(0.0, unfamiliarity=math.nan)) == math.inf
+    names = [score_name(m.terms) for m in (minimum(), minimum(unfamiliarity=1.0), minimum(**terms))]
+    assert names == ["energy", "unfamiliarity", "energy_residual"]
+    assert score_name({**terms, "unfamiliarity": 1.0}) == "joint_energy"
+
+
+def test_the_conformal_threshold_is_the_corrected_rank() -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
+    assert conformal_threshold(scores, 0.05) == 96.0  # ceil(101 * 0.95)
+    assert conformal_threshold(scores[:20], 0.5) == np.sort(scores[:20])[10]
+    assert conformal_threshold(np.arange(19.0), 0.05) == 18.0
+
+
+@pytest.mark.parametrize(("alpha", "needed"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1)])
+def test_too_few_episodes_are_refused(alpha: float, needed: int) -> None:
+    assert episodes_needed(alpha) == needed
+    conformal_threshold(np.arange(float(needed)), alpha)
+    with pytest.raises(SettingsError, match=f"needs {needed} episodes or more, got {needed - 1}"):
+        conformal_threshold(np.arange(float(needed - 1)), alpha)
+
+
+def test_a_new_score_exceeds_the_threshold_at_most_as_often_as_promised() -> None:
+    rng = np.random.default_rng(4)
+    exceeded = [rng.gamma(2.0) > conformal_threshold(rng.gamma(2.0, size=50), 0.1) for _ in range(20_000)]
+    assert 0.08 < np.mean(exceeded) <= 0.105
+
+
+@given(
+    scores=st.lists(st.floats(-100, 100), min_size=19, max_size=60),
+    probes=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=20),
+)
+def test_the_map_is_monotone_within_zero_and_one_and_exact_at_the_threshold(
+    scores: list[float], probes: list[float]
+) -> None:
+    calibration = Calibration.from_scores(scores, 0.05, score="energy", weights_sha256="abc")
+    uncertainty = Uncertainty(calibration)
+    assert uncertainty.threshold == 0.95
+    assert uncertainty.level(calibration.threshold) == pytest.approx(0.95, abs=1e-12)
+    levels = [uncertainty.level(probe) for probe in sorted(probes)]
+    assert all(0.0 <= level <= 1.0 for level in levels)
+    assert all(low <= high + 1e-12 for low, high in pairwise(levels))
+    for probe, level in zip(sorted(probes), levels, strict=True):
+        assert (level > uncertainty.threshold + 1e-12) <= (probe > calibration.threshold)
+        assert (probe > calibration.threshold + 1.0) <= (level > uncertainty.threshold)
+    assert uncertainty.level(math.inf) == 1.0
+
+
+def test_a_score_below_the_threshold_is_about_the_share_of_calmer_episodes() -> None:
+    uncertainty = Uncertainty(Calibration.from_scores(list(range(1, 201)), 0.05, score="energy", weights_sha256=""))
+    assert uncertainty.score(minimum(100.0)) == pytest.approx(0.5, abs=0.02)
+    assert uncertainty.score(minimum(-1000.0)) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_calibration_belongs_to_its_weights_and_its_score() -> None:
+    calibration = Calibration.from_scores(list(range(30)), 0.05, score="energy", weights_sha256="a" * 64)
+    Uncertainty(calibration, "a" * 64)
+    with pytest.raises(BundleError, match="calibrate again"):
+        Uncertainty(calibration, "b" * 64)
+    with pytest.raises(BundleError, match="'energy'.*'unfamiliarity'"):
+        Uncertainty(calibration).score(minimum(unfamiliarity=1.0))
+
+
+def test_without_a_calibration_there_is_no_score() -> None:
+    uncertainty = Uncertainty(None)
+    assert uncertainty.score(minimum(1e9)) is None
+    assert math.isnan(uncertainty.threshold)
+
+
+def test_a_calibration_survives_json_and_warns_when_small() -> None:
+    calibration = Calibration.from_scores([3.0, *range(40)], 0.05, score="energy", weights_sha256="abc")
+    again = Calibration.from_mapping(json.loads(json.dumps(calibration.to_mapping())))
+    assert (again.quantiles == calibration.quantiles).all()
+    assert again.threshold == calibration.threshold
+    assert "41 episodes" in str(again.caution)
+    assert Calibration.from_scores(list(range(100)), 0.05, score="e", weights_sha256="").caution is None
+    with pytest.raises(BundleError, match="alpha"):
+        Calibration.from_mapping({"score": "energy"})
+    with pytest.raises(BundleError, match="sorted"):
+        dataclasses.replace(calibration, quantiles=np.array([2.0, 1.0]))
