@@ -5,7 +5,6 @@ ones of the node, only the middleware is left out. Deterministic: the same comma
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ebt_policy_ros.cli.arguments import output_file, whole_number
 
