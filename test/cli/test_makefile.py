@@ -1,5 +1,6 @@
 """What `make` would run, without running it."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,10 +11,16 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
+def make(*arguments: str, folder: Path = ROOT) -> str:
+    """What make prints; the make that runs this test, if any, has no influence."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
 def dry_run(*arguments: str) -> str:
     """The commands of a target when the environment is ready."""
-    command = ["make", "--no-print-directory", "-n", "-o", ".venv/.ready", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return make("-n", "-o", ".venv/.ready", *arguments)
 
 
 def test_demo_hands_its_variables_on():
@@ -33,11 +40,10 @@ def test_a_changed_requirement_is_installed(tmp_path):
     for name in ("Makefile", "setup.py", "setup.cfg", "constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
-    result = subprocess.run(["make", "-n", "test"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "tools/setup_environment.sh" in result.stdout
+    assert "tools/setup_environment.sh" in make("-n", "test", folder=tmp_path)
 
 
 def test_help_names_every_command():
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = make("help")
     for target in ("demo", "test", "check", "clean"):
         assert f"make {target}" in shown
