@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,8 @@ def test_joints_are_found_by_name(chain: ToolChain) -> None:
 
 @pytest.mark.sim
 def test_agrees_with_the_simulator(chain: ToolChain) -> None:
-    pytest.importorskip("robosuite")
+    if importlib.util.find_spec("robosuite") is None:
+        pytest.skip("robosuite is not installed: pip install 'ebt-policy-ros[sim]'")
     from ebt_policy_ros.sim.arm import SimulatedArm
 
     arm = SimulatedArm("lift")

@@ -95,7 +95,8 @@ def test_nonsense_is_counted_and_holds(arm: Any, start_node: Callable[..., Any],
     arm.wait(lambda: arm.state() == "running", "running")
     arm.corrupt.add(source)
     arm.wait(lambda: arm.state() == "holding", "holding")
-    arm.wait(lambda: int(arm.diagnostics[-1].get(f"{source}.refused", "0")) > 0, "refused messages in /diagnostics")
+    refused = f"{source}.refused"
+    arm.wait(lambda: any(int(told.get(refused, "0")) for told in arm.diagnostics), "refused messages in /diagnostics")
     arm.corrupt.clear()
     arm.wait(lambda: arm.state() == "running", "running again")
 
@@ -108,12 +109,10 @@ def test_without_enable_it_is_a_dry_run(arm: Any, start_node: Callable[..., Any]
     assert enable(arm, True).success
     arm.wait_for_new(arm.trajectories, "trajectories once enabled", 3)
     assert enable(arm, False).success
-    held = arm.trajectories[-1] if not arm.statuses else None
     arm.wait(lambda: arm.statuses[-1]["enabled"] == "false" and arm.statuses[-1]["commanded"] == "false", "dry run")
     number = len(arm.trajectories)
     arm.wait_for_new(arm.energies, "energies of the dry run", 3)
     assert len(arm.trajectories) == number
-    assert held is None
     assert arm.violations == []
 
 
@@ -171,7 +170,7 @@ def test_a_bad_model_stays_unconfigured_and_can_be_corrected(
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("observe.max_stamp_age_s", float("nan"), "finite"),
+        ("observe.max_stamp_age_s", float("nan"), "observe.max_stamp_age_s"),
         ("retry.release", "perhaps", "when_empty"),
         ("minimise.steps", -1, "minimise.steps"),
         ("schedule.max_deviation_rad", 0.0, "more than 0"),

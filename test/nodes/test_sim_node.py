@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from .needs import needs_robosuite
+
 pytestmark = [pytest.mark.graph, pytest.mark.sim]
 PATIENCE_S = 60.0
 
@@ -49,7 +51,9 @@ class Watcher:
         self._thread.start()
 
     def _spin(self) -> None:
-        while not self._closing:
+        import rclpy
+
+        while not self._closing and rclpy.ok():
             self._executor.spin_once(timeout_sec=0.05)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
@@ -72,7 +76,7 @@ class Watcher:
 
 @pytest.fixture
 def watcher(ros: None) -> Iterator[Watcher]:
-    pytest.importorskip("robosuite")
+    needs_robosuite()
     from rclpy.parameter import Parameter
 
     from ebt_policy_ros.nodes.sim_node import SimNode
@@ -83,13 +87,15 @@ def watcher(ros: None) -> Iterator[Watcher]:
     stop = threading.Event()
     thread = threading.Thread(target=node.run_until, args=(stop,), daemon=True)
     thread.start()
-    watcher.wait(lambda: all(watcher.heard.values()), "everything is published")
-    yield watcher
-    stop.set()
-    thread.join(30.0)
-    assert not thread.is_alive(), "the node does not end"
-    node.destroy_node()
-    watcher.close()
+    try:
+        watcher.wait(lambda: all(watcher.heard.values()), "everything is published")
+        yield watcher
+    finally:
+        stop.set()
+        thread.join(30.0)
+        watcher.close()
+        assert not thread.is_alive(), "the node does not end"
+        node.destroy_node()
 
 
 def test_it_looks_like_an_arm(watcher: Watcher) -> None:
