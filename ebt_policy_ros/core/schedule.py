@@ -15,7 +15,8 @@ from ebt_policy_ros.core.types import Floats, SafeChunk, Splice
 AT_REST = 0.25
 """Part of the allowed deviation that an arm at rest gets: what follows a move by hand would be a jump."""
 MOVED = 1e-6
-"""Change of a command [rad or m] from which a point belongs to the path: standing still is no way to go back."""
+"""Change of a command [rad or m], the hand's apart, from which a point belongs to the path: standing still is no way
+to go back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +109,7 @@ class Schedule:
             command = self.command_at(stamp_ns)
             if command is None or self._is_retreating:
                 continue
-            if not self._path or np.abs(self._path[-1].positions - command[0]).max() > MOVED:
+            if not self._path or (np.abs(self._path[-1].positions - command[0]) * self._free).max() > MOVED:
                 self._path.append(PathPoint(command[0], is_calm=False))
 
     def mark_calm(self) -> None:
