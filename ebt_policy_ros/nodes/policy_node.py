@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import traceback
@@ -17,7 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from ebt_policy_ros.assemble import Assembly, assemble_all, load_robot
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.core.pipeline import Cycle
+from ebt_policy_ros.core.pipeline import Cycle, State
 from ebt_policy_ros.core.types import Instant
 from ebt_policy_ros.messages.status import diagnostic_array
 from ebt_policy_ros.nodes.inputs import Inputs
@@ -147,7 +148,11 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         """Sends what a round gave; on the model's thread."""
         assert self._reporter is not None
         assert self._inputs is not None
-        cycle, self._last = done.cycle, done.cycle
+        cycle, before, self._last = done.cycle, self._last, done.cycle
+        if before is None or before.state is not cycle.state:
+            calm = cycle.state in (State.RUNNING, State.WAITING)
+            why = f"{cycle.state.value}: {cycle.reason}" if cycle.reason else cycle.state.value
+            (self.get_logger().info if calm else self.get_logger().warning)(why)
         commanded = self._enabled and cycle.command is not None
         if commanded and cycle.command is not None:
             self._reporter.command(cycle.command)
@@ -189,8 +194,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         except EbtPolicyError as error:
             self.get_logger().error(f"cannot hold ({reason}): {error}")
             return
-        self._deliver(Round(cycle, 0.0))
-        self.get_logger().info(f"holding: {reason}")
+        self._deliver(Round(dataclasses.replace(cycle, reason=reason), 0.0))
 
     # --- requests ---------------------------------------------------------------------------------------------------
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

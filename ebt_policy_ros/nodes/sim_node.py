@@ -209,6 +209,8 @@ class SimNode(Node):  # type: ignore[misc]
     def _make_camera_publishers(self) -> None:
         assert self._world is not None
         for camera in self._world.arm.camera_names:
+            # The first picture takes seconds on a cold machine; the clock must not run before there are pictures.
+            self._world.arm.render(camera)
             topic = f"camera/{camera}/image_raw"
             image = self.create_publisher(Image, topic, self._sensor, qos_overriding_options=self._overridable)
             info = self.create_publisher(CameraInfo, f"camera/{camera}/camera_info", self._sensor)

@@ -29,34 +29,23 @@ PATIENCE_S = 60.0
 """How long an event may take on a loaded machine before the test fails."""
 
 
-class ScriptedArm(Node):
-    """Publishes joints and pictures at 20 Hz while not muted; its controller obeys what comes."""
+class Ears(Node):
+    """Hears everything policy_node says."""
 
-    def __init__(self) -> None:
-        super().__init__("scripted_arm")
-        self.is_muted = False
-        self.corrupt: set[str] = set()
-        """Sources that send nonsense: 'joint_states' or a camera."""
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self.trajectories: list[Any] = []
-        self.violations: list[Violation] = []
         self.statuses: list[dict[str, str]] = []
         self.energies: list[float] = []
         self.uncertainties: list[float] = []
         self.plans: list[Any] = []
         self.diagnostics: list[dict[str, str]] = []
-        self.rules = TrajectoryRules(JOINTS)
-        self._controller = TrajectoryController(JOINTS, HOME)
-        self._pixels = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
-        sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._joints = self.create_publisher(JointState, "joint_states", 10)
-        self._images = {c: self.create_publisher(Image, f"camera/{c}/image_raw", sensor) for c in CAMERAS}
         self.create_subscription(JointTrajectory, "joint_trajectory", self._on_trajectory, 10)
         self.create_subscription(DiagnosticArray, "/ebt_policy/status", self._on_status, 50)
         self.create_subscription(Float64, "/ebt_policy/energy", lambda m: self.energies.append(m.data), 10)
         self.create_subscription(Float64, "/ebt_policy/uncertainty", lambda m: self.uncertainties.append(m.data), 10)
         self.create_subscription(MarkerArray, "/ebt_policy/plan", self.plans.append, 10)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.create_timer(0.05, self._publish)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self._closing = False
@@ -98,6 +87,33 @@ class ScriptedArm(Node):
         while not self._closing and rclpy.ok():
             self._executor.spin_once(timeout_sec=0.05)
 
+    def _on_trajectory(self, message: Any) -> None:
+        self.trajectories.append(read_trajectory(message))
+
+    def _on_status(self, message: Any) -> None:
+        self.statuses.append(read_values(message))
+
+    def _on_diagnostics(self, message: Any) -> None:
+        self.diagnostics.append(read_values(message, "ebt_policy"))
+
+
+class ScriptedArm(Ears):
+    """Publishes joints and pictures at 20 Hz while not muted; its controller obeys what comes."""
+
+    def __init__(self) -> None:
+        self.is_muted = False
+        self.corrupt: set[str] = set()
+        """Sources that send nonsense: 'joint_states' or a camera."""
+        self.violations: list[Violation] = []
+        self.rules = TrajectoryRules(JOINTS)
+        self._controller = TrajectoryController(JOINTS, HOME)
+        self._pixels = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
+        super().__init__("scripted_arm")
+        sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._joints = self.create_publisher(JointState, "joint_states", 10)
+        self._images = {c: self.create_publisher(Image, f"camera/{c}/image_raw", sensor) for c in CAMERAS}
+        self.create_timer(0.05, self._publish)
+
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
@@ -134,9 +150,3 @@ class ScriptedArm(Node):
             now_ns=now_ns,
         )
         self.trajectories.append(reading)
-
-    def _on_status(self, message: Any) -> None:
-        self.statuses.append(read_values(message))
-
-    def _on_diagnostics(self, message: Any) -> None:
-        self.diagnostics.append(read_values(message, "ebt_policy"))

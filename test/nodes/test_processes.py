@@ -77,3 +77,28 @@ def test_bad_input_ends_with_a_reason(
     assert process.returncode == 2, output
     assert reason in output
     assert "Traceback" not in output
+
+
+@pytest.mark.sim
+def test_a_killed_simulator_is_noticed_and_its_restart_too(
+    ros: None, start_process: Callable[..., Any], bundle_dir: Path
+) -> None:
+    from .needs import needs_robosuite
+    from .scripted_arm import Ears
+
+    needs_robosuite()
+    ears = Ears("ears")
+    try:
+        simulator = start_process("sim_node", "-p", "image_size:=32")
+        start_process("policy_node", *parameters(bundle_dir, use_sim_time="true"))
+        ears.wait(lambda: ears.state() == "running" and len(ears.trajectories) >= 3, "running")
+        simulator.kill()
+        simulator.wait()
+        # /clock stands still from now on; only the steady clock can tell.
+        ears.wait(lambda: ears.state() == "holding", "holding")
+        assert "silent" in ears.statuses[-1]["reason"], ears.statuses[-1]
+        number = len(ears.trajectories)
+        start_process("sim_node", "-p", "image_size:=32", "-p", "episode_seed:=1")
+        ears.wait(lambda: ears.state() == "running" and len(ears.trajectories) >= number + 3, "running again")
+    finally:
+        ears.close()
