@@ -144,11 +144,17 @@ def _parameter(flag: str, rule: str) -> Override:
     if not separator or not name:
         raise ArgumentsError(f"Couldn't parse parameter override rule: '{flag} {rule}', expected 'name:=value'")
     node, name = _split_node(name)
-    try:
-        value = _value(yaml.compose(text, Loader=yaml.SafeLoader), rule)
-    except yaml.YAMLError as error:
-        raise ArgumentsError(f"Couldn't parse parameter override rule: '{flag} {rule}': {error}") from error
+    value = read_value(text, f"Couldn't parse parameter override rule: '{flag} {rule}'")
     return Override(f"/**/{node}" if node else "/**", name, value)
+
+
+def read_value(text: str, where: str) -> ParameterValue:
+    """One value as `-p name:=text` reads it; ArgumentsError, which begins with `where`, when it is none."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return "" if node is None else _value(node, where)
+    except yaml.YAMLError as error:
+        raise ArgumentsError(f"{where}: cannot read value '{text}': {error}") from error
 
 
 def read_parameter_file(path: Path) -> list[Override]:
@@ -208,7 +214,7 @@ _INTEGER = re.compile(r"[-+]?(0x[0-9a-fA-F]+|[0-9]+)\Z")
 
 def _scalar(node: Any) -> Scalar:
     text = node.value
-    if node.style is not None or node.tag == "tag:yaml.org,2002:str" and node.style in ("'", '"'):
+    if node.style is not None or (node.tag == "tag:yaml.org,2002:str" and node.style in ("'", '"')):
         return str(text)
     if text in _TRUE or text in _FALSE:
         return text in _TRUE

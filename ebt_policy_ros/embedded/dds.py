@@ -36,7 +36,7 @@ def _function(name: str, result: Any, *arguments: Any) -> Any:
 
 
 class _Sample(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]  # noqa: RUF012
+    _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
 
 
 _entity, _int64 = ctypes.c_int32, ctypes.c_int64
@@ -72,6 +72,7 @@ class Participant:
         self._subscriber = DdsSubscriber(self._participant)
         self._topics: dict[tuple[str, str, bool], Topic[Any]] = {}
         self._lock = threading.RLock()
+        self.is_closed = False
         self.handle: int = self._participant._ref
         self.guid: bytes = self._participant.guid.bytes
 
@@ -102,7 +103,8 @@ class Participant:
         return found[0], found[1]
 
     def close(self) -> None:
-        """Deletes the participant and all that was made through it."""
+        """Deletes the participant and all that was made through it; waits in its wait sets end."""
+        self.is_closed = True
         self._participant.__del__()
 
 
@@ -201,6 +203,7 @@ class WaitSet:
     """Blocks until an attached condition triggers or `wake` is called; waiting costs no CPU."""
 
     def __init__(self, participant: Participant) -> None:
+        self.participant = participant
         self._handle = _checked(_create_waitset(participant.handle), "create a wait set")
         self._guard = _checked(_create_guard(participant.handle), "create a guard condition")
         _checked(_attach(self._handle, self._guard, 0), "attach the guard condition")

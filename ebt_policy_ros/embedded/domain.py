@@ -71,3 +71,10 @@ def ensure_domain(number: int) -> None:
     with _lock:
         if number not in _domains:
             _domains[number] = Domain(number, configuration(os.environ, multicast=has_multicast()))
+
+
+def leave_domains() -> None:
+    """Deletes the domains; before the interpreter's end, when middleware threads can no longer run Python code."""
+    with _lock:
+        while _domains:
+            _domains.popitem()[1].__del__()

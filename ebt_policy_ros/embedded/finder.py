@@ -32,7 +32,7 @@ class _InterfaceLoader(Loader):
 
         names = store().names(self.package, self.kind)
 
-        def __getattr__(name: str) -> Any:  # noqa: N807
+        def __getattr__(name: str) -> Any:
             if name.startswith("__"):
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
             if name not in names:

@@ -47,10 +47,12 @@ class Graph:
             self._nodes.setdefault((name, namespace), ([], []))
             self._publish()
 
-    def remove_node(self, name: str, namespace: str) -> None:
+    def remove_node(self, name: str, namespace: str) -> bool:
+        """True when that was the last one."""
         with self._lock:
             self._nodes.pop((name, namespace), None)
             self._publish()
+            return not self._nodes
 
     def add_endpoint(self, node: NodeKey, endpoint: Reader | Writer) -> None:
         with self._lock:

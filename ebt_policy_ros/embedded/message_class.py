@@ -254,7 +254,7 @@ def _methods(fields: list[_Field]) -> dict[str, Any]:
     names = tuple(field.name for field in fields)
     by_name = {field.name: field for field in fields}
 
-    def __init__(self: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, **kwargs: Any) -> None:
         unknown = ", ".join(sorted(set(kwargs) - set(names)))
         if unknown:
             raise AssertionError(f"Invalid arguments passed to constructor: {unknown}")
@@ -264,12 +264,12 @@ def _methods(fields: list[_Field]) -> dict[str, Any]:
             else:
                 setattr(self, f"_{name}", field.default())
 
-    def __eq__(self: Any, other: object) -> bool:  # noqa: N807
+    def __eq__(self: Any, other: object) -> bool:
         if not isinstance(other, type(self)):
             return False
         return all(_equal(getattr(self, name), getattr(other, name)) for name in names)
 
-    def __repr__(self: Any) -> str:  # noqa: N807
+    def __repr__(self: Any) -> str:
         inner = ", ".join(f"{name}={_show(getattr(self, name))}" for name in names)
         return f"{type(self).__module__}.{type(self).__name__}({inner})"
 

@@ -19,7 +19,7 @@ def name_problem(name: str) -> tuple[str, int] | None:
         index = re.search(r"[^A-Za-z0-9_/~{}]", name).start()  # type: ignore[union-attr]
         return "topic name must not contain characters other than alphanumerics, '_', '~', '{', or '}'", index
     tilde = name.find("~", 1)
-    if tilde > 0 or name.startswith("~") and len(name) > 1 and name[1] != "/":
+    if tilde > 0 or (name.startswith("~") and len(name) > 1 and name[1] != "/"):
         return "tilde (~) must be first and be followed by a forward slash (/)", max(tilde, 0)
     offset = 0
     for index, token in enumerate(name.split("/")):
@@ -77,9 +77,9 @@ class Remap:
 def remap(name: str, kind: str, rules: Iterable[Remap], node_name: str, namespace: str) -> str:
     """The first rule that matches the absolute `name` decides."""
     for rule in rules:
-        if rule.kind in (kind, "any") and rule.applies_to(node_name):
-            if expand(rule.source, node_name, namespace) == name:
-                return expand(rule.target, node_name, namespace)
+        concerns = rule.kind in (kind, "any") and rule.applies_to(node_name)
+        if concerns and expand(rule.source, node_name, namespace) == name:
+            return expand(rule.target, node_name, namespace)
     return name
 
 

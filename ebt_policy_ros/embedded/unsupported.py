@@ -18,7 +18,7 @@ class UnsupportedModuleError(UnsupportedError, ModuleNotFoundError):
 def module_getattr(module: str, submodules: tuple[str, ...] = ()) -> Callable[[str], Any]:
     """`__getattr__` for `module`: imports known submodules, raises UnsupportedError for everything else."""
 
-    def __getattr__(name: str) -> Any:  # noqa: N807
+    def __getattr__(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         if name in submodules:

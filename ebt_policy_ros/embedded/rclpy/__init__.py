@@ -1,4 +1,4 @@
-"""The part of rclpy that Humble and Jazzy share and this package's nodes use, on Cyclone DDS, for machines without ROS 2.
+"""The part of rclpy that Humble and Jazzy share and that this package's nodes use, over Cyclone DDS.
 
 Imported as `rclpy` through `ebt_policy_ros.embedded.install()`, and only where the real one is missing.
 """
@@ -69,7 +69,7 @@ def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None 
     """Ends a context; RuntimeError when it has already ended."""
     is_default = context is None or context is get_default_context()
     _shutdown(context=context)
-    if uninstall_handlers or uninstall_handlers is None and is_default:
+    if uninstall_handlers or (uninstall_handlers is None and is_default):
         uninstall_signal_handlers()
 
 

@@ -92,7 +92,7 @@ class NodeParameters:
             )
         if len(entry) == 1:
             warnings.warn(
-                f"when declaring parameter named '{name}', declaring a parameter only providing its name is deprecated.",
+                f"declaring parameter '{name}' by its name only is deprecated: give a default value or a type",
                 stacklevel=4,
             )
             descriptor.dynamic_typing = True

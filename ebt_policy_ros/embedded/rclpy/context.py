@@ -15,6 +15,7 @@ from ebt_policy_ros.embedded import console
 from ebt_policy_ros.embedded.arguments import Arguments, parse
 from ebt_policy_ros.embedded.dds import Participant
 from ebt_policy_ros.embedded.domain import domain_id as domain_from_environment
+from ebt_policy_ros.embedded.domain import leave_domains
 from ebt_policy_ros.embedded.graph import Graph
 from ebt_policy_ros.embedded.unsupported import module_getattr
 
@@ -112,12 +113,17 @@ class Context:
         assert self._graph is not None
         return self._graph
 
-    def _close(self) -> None:
+    def _leave_graph(self, graph: Graph) -> None:
+        """The last node is gone: so is the participant, as with rmw_cyclonedds; the next node makes another."""
         with self._lock:
-            self._is_ok = False
-            if self._participant is not None:
+            if self._participant is not None and self._graph is graph:
                 self._participant.close()
-                self._participant = None
+                self._participant = self._graph = None
+
+    def _close(self) -> None:
+        self._is_ok = False
+        if self._graph is not None:
+            self._leave_graph(self._graph)
 
 
 def _shutdown_all() -> None:
@@ -132,6 +138,7 @@ def _leave() -> None:
     """Says goodbye on the network, so that peers need not wait for a lease to run out."""
     for context in list(_contexts):
         context._close()
+    leave_domains()
 
 
 __getattr__ = module_getattr(__name__)

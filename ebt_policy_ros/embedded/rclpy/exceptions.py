@@ -11,7 +11,7 @@ class RCLError(RuntimeError):
     """What rclpy's native layer raises; not a public name there, so catch RuntimeError in portable code."""
 
 
-class InvalidHandle(RuntimeError):  # noqa: N818  # rclpy's name
+class InvalidHandle(RuntimeError):  # rclpy's name
     """An entity was used after it was destroyed."""
 
 

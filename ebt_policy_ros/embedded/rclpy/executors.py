@@ -150,7 +150,7 @@ class Executor:
 
     def _refresh(self) -> None:
         with self._lock:
-            if self._waitset is None:
+            if self._waitset is None or self._waitset.participant.is_closed:
                 self._waitset = WaitSet(self._context._dds())
             if not self._is_stale:
                 return

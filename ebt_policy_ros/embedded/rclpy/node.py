@@ -452,7 +452,8 @@ class Node(NodeParameters, NodeGraph):
         for kept in (self._timers, self._guards, self._subscriptions, self._clients, self._services, self._publishers):
             for entity in list(kept):
                 self._remove(kept, entity)
-        self._graph.remove_node(self._name, self._namespace)
+        if self._graph.remove_node(self._name, self._namespace):
+            self._context._leave_graph(self._graph)
 
 
 def _user_data(msg_type: Any) -> str:

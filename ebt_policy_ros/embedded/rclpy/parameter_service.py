@@ -99,7 +99,7 @@ def _is_listed(name: str, prefixes: Any, depth: int) -> bool:
     if not prefixes:
         return is_shallow(name)
     return any(
-        name == prefix or name.startswith(f"{prefix}.") and is_shallow(name[len(prefix) + 1 :]) for prefix in prefixes
+        name == prefix or (name.startswith(f"{prefix}.") and is_shallow(name[len(prefix) + 1 :])) for prefix in prefixes
     )
 
 

@@ -1,4 +1,4 @@
-"""Callbacks for what the middleware notices: incompatible endpoints, missed deadlines, lost liveliness, lost messages."""
+"""Callbacks for what the middleware notices: incompatible endpoints, missed deadlines, lost liveliness or messages."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class SubscriptionEventCallbacks:
             "sample_lost": self.message_lost,
         }
         if self.incompatible_qos is None and self.use_default_callbacks:
-            text = f"New publisher discovered on topic '{topic}', offering incompatible QoS. No messages will be received from it."
-            chosen["requested_incompatible_qos"] = _warner(logger, text)
+            text = f"New publisher discovered on topic '{topic}', offering incompatible QoS."
+            chosen["requested_incompatible_qos"] = _warner(logger, f"{text} No messages will be received from it.")
         return EndpointEvents.make(callback_group, endpoint, chosen)
 
 
@@ -76,8 +76,8 @@ class PublisherEventCallbacks:
             "liveliness_lost": self.liveliness,
         }
         if self.incompatible_qos is None and self.use_default_callbacks:
-            text = f"New subscription discovered on topic '{topic}', requesting incompatible QoS. No messages will be sent to it."
-            chosen["offered_incompatible_qos"] = _warner(logger, text)
+            text = f"New subscription discovered on topic '{topic}', requesting incompatible QoS."
+            chosen["offered_incompatible_qos"] = _warner(logger, f"{text} No messages will be sent to it.")
         return EndpointEvents.make(callback_group, endpoint, chosen)
 
 

@@ -93,7 +93,7 @@ class Future:
                 continue
             try:
                 callback(self)
-            except Exception as error:
+            except Exception as error:  # kept for whoever asks for the result
                 warnings.warn(f"Unhandled exception in done callback: {error}", stacklevel=2)
 
     def _set_executor(self, executor: Any) -> None:

@@ -136,7 +136,7 @@ class LifecycleNodeMixin(ManagedEntity):
             return TransitionCallbackReturn.SUCCESS
         try:
             return callback(previous)
-        except Exception as error:  # whatever user code raises is the transition's error, as in rclpy; but we say it
+        except Exception as error:  # what user code raises is the transition's error, as in rclpy
             node: Any = self
             name = getattr(callback, "__name__", "callback")
             node.get_logger().error(f"{name} raised {type(error).__name__}: {error}")

@@ -1,0 +1,336 @@
+"""What a launch file starts: its elements evaluated to commands, environments and labels."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from ebt_policy_ros.core.errors import SettingsError, UnsupportedError
+from ebt_policy_ros.resources import PACKAGE
+
+from .arguments import ParameterValue, read_value
+from .launch_text import Element, Scope, read_launch_file
+
+_NODE_ATTRIBUTES = (
+    "pkg", "exec", "name", "namespace", "args", "ros_args", "output", "respawn", "respawn_delay", "cwd", "if", "unless"
+)  # fmt: skip
+_ENTRY_POINTS = {"policy_node": "ebt_policy_ros.cli.nodes:policy_node", "sim_node": "ebt_policy_ros.cli.nodes:sim_node"}
+
+
+@dataclass(frozen=True)
+class ProcessDescription:
+    """One process of a launch file."""
+
+    label: str
+    command: list[str]
+    environment: dict[str, str]
+    output: str = "log"
+    cwd: str | None = None
+    respawn: bool = False
+    respawn_delay_s: float = 0.0
+    where: str = ""
+
+
+@dataclass
+class _Context:
+    """What the elements before this one have set up; groups work on a copy."""
+
+    scope: Scope
+    processes: list[ProcessDescription]
+    namespace: str = ""
+    remaps: list[tuple[str, str]] = field(default_factory=list)
+    parameters: list[tuple[str, ParameterValue]] = field(default_factory=list)
+
+    def copy(self, *, with_variables: bool = True) -> _Context:
+        scope = Scope(
+            dict(self.scope.variables) if with_variables else {}, dict(self.scope.environment), self.scope.file
+        )
+        return replace(self, scope=scope, remaps=list(self.remaps), parameters=list(self.parameters))
+
+    def text(self, element: Element, name: str, default: str | None = None) -> str:
+        """Attribute `name` with its substitutions done; SettingsError when it is missing and has no default."""
+        if name in element.attributes:
+            return self.scope.expand(element.attributes[name], element.where)
+        if default is None:
+            raise SettingsError(f"{element.where}: <{element.tag}> needs the attribute '{name}'")
+        return default
+
+
+def evaluate(path: Path, arguments: Mapping[str, str], environment: Mapping[str, str]) -> list[ProcessDescription]:
+    """The processes that `path` starts with launch arguments `arguments`.
+
+    Raises SettingsError (what is missing or wrong, with file and line) and UnsupportedError (tag, attribute or
+    substitution that only ROS 2 understands).
+    """
+    root = read_launch_file(path)
+    declared = declared_arguments(root)
+    unknown = sorted(set(arguments) - set(declared))
+    if unknown:
+        raise SettingsError(
+            f"{path} has no launch argument {', '.join(unknown)}; it has {', '.join(sorted(declared)) or 'none'}"
+        )
+    context = _Context(Scope(dict(arguments), dict(environment), path), [])
+    _run_all(root, context)
+    return context.processes
+
+
+def declared_arguments(root: Element) -> dict[str, Element]:
+    """The <arg> elements of a launch file, by name; those of included files do not count."""
+    found = {}
+    for element in root.children:
+        if element.tag == "arg":
+            found[element.attributes.get("name", "")] = element
+        elif element.tag == "group":
+            found.update(declared_arguments(element))
+    return found
+
+
+def _run_all(parent: Element, context: _Context) -> None:
+    for element in parent.children:
+        _run(element, context)
+
+
+def _run(element: Element, context: _Context) -> None:
+    if element.tag not in _ACTIONS:
+        raise element.unsupported()
+    if _is_wanted(element, context):
+        _ACTIONS[element.tag](element, context)
+
+
+def _is_wanted(element: Element, context: _Context) -> bool:
+    where = element.where
+    if "if" in element.attributes and "unless" in element.attributes:
+        raise SettingsError(f"{where}: <{element.tag}> has both 'if' and 'unless'")
+    if "if" in element.attributes:
+        return context.scope.truth(element.attributes["if"], where)
+    return not ("unless" in element.attributes and context.scope.truth(element.attributes["unless"], where))
+
+
+def _arg(element: Element, context: _Context) -> None:
+    element.allow("name", "default", "description", "if", "unless")
+    name = context.text(element, "name")
+    if name not in context.scope.variables:
+        if "default" not in element.attributes:
+            raise SettingsError(f"{element.where}: launch argument '{name}' has no default: give it as {name}:=value")
+        context.scope.variables[name] = context.text(element, "default")
+    choices = [child for child in element.children if child.tag == "choice"]
+    if any(child.tag != "choice" for child in element.children):
+        raise next(child for child in element.children if child.tag != "choice").unsupported()
+    allowed = [context.text(child, "value") for child in choices]
+    if allowed and context.scope.variables[name] not in allowed:
+        got = context.scope.variables[name]
+        raise SettingsError(
+            f"{element.where}: launch argument '{name}' must be one of {', '.join(allowed)}, got '{got}'"
+        )
+
+
+def _let(element: Element, context: _Context) -> None:
+    element.allow("name", "value", "if", "unless")
+    context.scope.variables[context.text(element, "name")] = context.text(element, "value")
+
+
+def _include(element: Element, context: _Context) -> None:
+    element.allow("file", "if", "unless")
+    path = Path(context.text(element, "file"))
+    if not path.name.endswith(".xml"):
+        raise UnsupportedError(f"{element.where}: only launch files in XML can be included without ROS 2, got {path}")
+    inner = context.copy()
+    for child in element.children:
+        if child.tag not in ("arg", "let"):
+            raise child.unsupported()
+        child.allow("name", "value")
+        inner.scope.variables[context.text(child, "name")] = context.text(child, "value")
+    inner.scope.file = path
+    _run_all(read_launch_file(path), inner)
+    # An included file shares its launch configurations with the file that includes it, as in ROS 2.
+    context.scope.variables.update(inner.scope.variables)
+
+
+def _group(element: Element, context: _Context) -> None:
+    element.allow("scoped", "forwarding", "if", "unless")
+    is_scoped = context.scope.truth(element.attributes.get("scoped", "true"), element.where)
+    forwards = context.scope.truth(element.attributes.get("forwarding", "true"), element.where)
+    _run_all(element, context.copy(with_variables=forwards) if is_scoped else context)
+
+
+def _push_namespace(element: Element, context: _Context) -> None:
+    element.allow("namespace", "if", "unless")
+    context.namespace = _joined(context.namespace, context.text(element, "namespace"))
+
+
+def _joined(outer: str, inner: str) -> str:
+    return inner if inner.startswith("/") else f"{outer.rstrip('/')}/{inner}" if inner else outer
+
+
+def _set_env(element: Element, context: _Context) -> None:
+    element.allow("name", "value", "if", "unless")
+    context.scope.environment[context.text(element, "name")] = context.text(element, "value")
+
+
+def _unset_env(element: Element, context: _Context) -> None:
+    element.allow("name", "if", "unless")
+    context.scope.environment.pop(context.text(element, "name"), None)
+
+
+def _set_remap(element: Element, context: _Context) -> None:
+    element.allow("from", "to", "if", "unless")
+    context.remaps.append((context.text(element, "from"), context.text(element, "to")))
+
+
+def _set_parameter(element: Element, context: _Context) -> None:
+    element.allow("name", "value", "type", "if", "unless")
+    context.parameters.append((context.text(element, "name"), _parameter_value(element, context)))
+
+
+def _parameter_value(element: Element, context: _Context) -> ParameterValue:
+    """The value as its `type` says, else as YAML reads it; `value-sep` makes a list."""
+    text = context.text(element, "value")
+    kind = element.attributes.get("type")
+    separator = element.attributes.get("value-sep") or element.attributes.get("sep")
+    if separator:
+        return [_converted(item, kind, element) for item in text.split(separator)]
+    return _converted(text, kind, element)
+
+
+def _converted(text: str, kind: str | None, element: Element) -> ParameterValue:
+    if kind is None:
+        return read_value(text, element.where)
+    try:
+        if kind == "str":
+            return text
+        if kind == "int":
+            return int(text)
+        if kind == "float":
+            return float(text)
+    except ValueError:
+        raise SettingsError(f"{element.where}: expected a value of type {kind}, got '{text}'") from None
+    if kind == "bool":
+        if text.lower() not in ("true", "false"):
+            raise SettingsError(f"{element.where}: expected true or false, got '{text}'")
+        return text.lower() == "true"
+    raise UnsupportedError(f"{element.where}: parameter type '{kind}' is not supported without ROS 2")
+
+
+def _node(element: Element, context: _Context) -> None:
+    element.allow(*_NODE_ATTRIBUTES)
+    package, executable = context.text(element, "pkg"), context.text(element, "exec")
+    environment = dict(context.scope.environment)
+    ros_arguments: list[str] = []
+    if name := context.text(element, "name", ""):
+        ros_arguments += ["-r", f"__node:={name}"]
+    namespace = _joined(context.namespace, context.text(element, "namespace", ""))
+    if namespace:
+        ros_arguments += ["-r", f"__ns:={namespace if namespace.startswith('/') else '/' + namespace}"]
+    for key, value in context.parameters:
+        ros_arguments += ["-p", f"{key}:={_written(value)}"]
+    remaps = [*context.remaps]
+    for child in element.children:
+        _node_child(child, context, ros_arguments, remaps, environment)
+    for source, target in remaps:
+        ros_arguments += ["-r", f"{source}:={target}"]
+    ros_arguments += shlex.split(context.text(element, "ros_args", ""))
+    command = [*_executable(package, executable, environment, element), *shlex.split(context.text(element, "args", ""))]
+    context.processes.append(
+        ProcessDescription(
+            label=f"{executable}-{len(context.processes) + 1}",
+            command=[*command, "--ros-args", *ros_arguments] if ros_arguments else command,
+            environment=environment,
+            output=context.text(element, "output", "log"),
+            cwd=context.text(element, "cwd", "") or None,
+            respawn=context.scope.truth(element.attributes.get("respawn", "false"), element.where),
+            respawn_delay_s=float(context.text(element, "respawn_delay", "0.0")),
+            where=element.where,
+        )
+    )
+
+
+def _node_child(
+    child: Element,
+    context: _Context,
+    ros_arguments: list[str],
+    remaps: list[tuple[str, str]],
+    environment: dict[str, str],
+) -> None:
+    if not _is_wanted(child, context):
+        return
+    if child.tag == "param":
+        ros_arguments += _param(child, context, "")
+    elif child.tag == "remap":
+        child.allow("from", "to", "if", "unless")
+        remaps.append((context.text(child, "from"), context.text(child, "to")))
+    elif child.tag == "env":
+        child.allow("name", "value", "if", "unless")
+        environment[context.text(child, "name")] = context.text(child, "value")
+    else:
+        raise child.unsupported()
+
+
+def _param(element: Element, context: _Context, prefix: str) -> list[str]:
+    element.allow("name", "value", "type", "value-sep", "sep", "from", "allow_substs", "if", "unless")
+    if "from" in element.attributes:
+        if context.scope.truth(element.attributes.get("allow_substs", "false"), element.where):
+            raise UnsupportedError(f"{element.where}: allow_substs is not supported without ROS 2")
+        path = context.text(element, "from")
+        if not Path(path).is_file():
+            raise SettingsError(f"{element.where}: there is no parameter file {path}")
+        return ["--params-file", path]
+    name = prefix + context.text(element, "name")
+    if "value" in element.attributes:
+        return ["-p", f"{name}:={_written(_parameter_value(element, context))}"]
+    if not element.children:
+        raise SettingsError(f"{element.where}: <param> needs 'value', 'from' or nested <param>")
+    found = []
+    for child in element.children:
+        if child.tag != "param":
+            raise child.unsupported()
+        found += _param(child, context, f"{name}.")
+    return found
+
+
+def _written(value: ParameterValue) -> str:
+    """A value as `-p name:=...` takes it, its type unmistakable."""
+    if isinstance(value, list):
+        return "[" + ", ".join(_written(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _executable(package: str, executable: str, environment: Mapping[str, str], element: Element) -> list[str]:
+    """The command of a node: ours through this interpreter, others as ROS 2 installs them."""
+    if package == PACKAGE:
+        for point in entry_points(group="console_scripts", name=executable):
+            owner = point.dist.name if point.dist is not None else ""
+            if owner.replace("-", "_") == PACKAGE:
+                return [sys.executable, "-m", "ebt_policy_ros.embedded", point.value]
+        if executable in _ENTRY_POINTS:
+            return [sys.executable, "-m", "ebt_policy_ros.embedded", _ENTRY_POINTS[executable]]
+    for prefix in environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        path = Path(prefix) / "lib" / package / executable
+        if prefix and os.access(path, os.X_OK):
+            return [str(path)]
+    raise UnsupportedError(f"{element.where}: executable '{executable}' of package '{package}' needs ROS 2")
+
+
+_ACTIONS = {
+    "arg": _arg,
+    "let": _let,
+    "include": _include,
+    "group": _group,
+    "push_ros_namespace": _push_namespace,
+    "push-ros-namespace": _push_namespace,
+    "set_env": _set_env,
+    "unset_env": _unset_env,
+    "set_remap": _set_remap,
+    "set_parameter": _set_parameter,
+    "node": _node,
+}
