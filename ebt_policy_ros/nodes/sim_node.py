@@ -31,6 +31,8 @@ from ebt_policy_ros.nodes.sim_world import Disturbance, SimWorld, camera_matrix
 _EPISODE_TICKS = 4
 """Control periods between two ``~/episode`` messages (5 Hz)."""
 _RESET_TIMEOUT_S = 60.0
+_RUNNING_OUT_S = 0.3
+"""How much of a trajectory is left when ``wait_at_most_s`` begins [simulated s]."""
 
 _PARAMETERS: tuple[tuple[str, Any, str, tuple[float, float] | None], ...] = (
     ("task", "lift", "Task of the simulated arm.", None),
@@ -38,6 +40,12 @@ _PARAMETERS: tuple[tuple[str, Any, str, tuple[float, float] | None], ...] = (
     ("image_size", 96, "Height and width of the camera images [pixels].", (16, 2048)),
     ("publish_clock", True, "Publish /clock and stamp with simulated time; false: stamp with this node's clock.", None),
     ("real_time_factor", 1.0, "Fastest pace: simulated seconds per second. A slow machine runs slower.", (0.01, 100.0)),
+    (
+        "wait_at_most_s",
+        0.0,
+        "Stand still this long [s] before a trajectory runs out unreplaced; 0: never.",
+        (0.0, 60.0),
+    ),
     ("episode_seed", 0, "Seed of the next episode; the one after takes the next number.", (0, 2**31 - 1)),
     ("perturb", "", "What happens in every episode: kind[:severity][@reaching[<m>] | @<seconds>], or nothing.", None),
 )
@@ -152,6 +160,7 @@ class SimNode(Node):  # type: ignore[misc]
             # No catching up: a machine that is late runs slower, and no picture is dropped.
             deadline_s = max(deadline_s + period_s / float(self._value("real_time_factor")), time.monotonic())
             self._serve_queue(deadline_s, stop)
+            self._wait_for_command(stop)
             self._world.step(self._stamp_ns())
             ticks += 1
             now_s = time.monotonic()
@@ -175,6 +184,20 @@ class SimNode(Node):  # type: ignore[misc]
                 request()
             except EbtPolicyError as error:
                 self.get_logger().error(str(error))
+
+    def _wait_for_command(self, stop: threading.Event) -> None:
+        """Lets simulated time stand still while a policy on a slow machine is late with its next trajectory.
+
+        A real arm does not wait; this is what makes a slow machine run slower instead of worse. It has to stay shorter
+        than the policy's limit for silent sources, since nothing is published meanwhile.
+        """
+        assert self._world is not None
+        patience_s = float(self._value("wait_at_most_s"))
+        if patience_s <= 0.0 or not self._world.runs_out_within(self._stamp_ns(), _RUNNING_OUT_S):
+            return
+        accepted, until_s = self._world.num_accepted, time.monotonic() + patience_s
+        while self._world.num_accepted == accepted and time.monotonic() < until_s and not stop.is_set():
+            self._serve_queue(time.monotonic() + 0.01, stop)
 
     def _follow(self, message: Any) -> None:
         assert self._world is not None

@@ -72,6 +72,7 @@ class SimWorld:
         self.disturbed_ns: int | None = None
         self.disturbed_kind = ""
         self._disturbances.clear()
+        self._end_ns: int | None = None
         self._controller = TrajectoryController(self.arm.joint_names, self.arm.positions())
 
     @property
@@ -105,12 +106,20 @@ class SimWorld:
             self.reject(str(error))
         else:
             self.num_accepted += 1
+            self._end_ns = (trajectory.start_ns or now_ns) + round(float(trajectory.times_s[-1]) * 1e9)
 
     def reject(self, reason: str) -> None:
         """Counts a trajectory that was not followed."""
         self.num_rejected += 1
         self.last_rejection = reason
         self._log(f"trajectory rejected: {reason}")
+
+    def runs_out_within(self, now_ns: int, margin_s: float) -> bool:
+        """Whether the running trajectory ends in less than ``margin_s`` [s]; true once for every trajectory."""
+        if self._end_ns is None or now_ns < self._end_ns - margin_s * 1e9:
+            return False
+        self._end_ns = None
+        return True
 
     def step(self, now_ns: int) -> None:
         """One control period under the target the controller has for ``now_ns``."""

@@ -25,7 +25,7 @@ from ebt_policy_ros.sim.controller import TrajectoryController
 
 from .tiny_bundle import CAMERAS, HOME, JOINTS, SIZE
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """How long an event may take on a loaded machine before the test fails."""
 
 

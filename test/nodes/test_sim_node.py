@@ -13,7 +13,7 @@ import pytest
 from .needs import needs_robosuite
 
 pytestmark = [pytest.mark.graph, pytest.mark.sim]
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Watcher:

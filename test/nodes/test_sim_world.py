@@ -118,3 +118,12 @@ def test_camera_matrix_projects_the_tool_into_the_picture(world: SimWorld) -> No
     fx, fy, cx, cy = camera_matrix(world.arm, "front", 96)
     assert fx == fy == pytest.approx(48.0 / np.tan(np.radians(22.5)))
     assert (cx, cy) == (47.5, 47.5)
+
+
+def test_a_trajectory_runs_out_once(world: SimWorld) -> None:
+    now_ns = world.arm.time_ns
+    assert not world.runs_out_within(now_ns, 0.3)
+    world.follow(reading(world), now_ns)
+    assert not world.runs_out_within(now_ns, 0.3)
+    assert world.runs_out_within(now_ns + 250_000_000, 0.3)
+    assert not world.runs_out_within(now_ns + 300_000_000, 0.3)
