@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -182,10 +183,11 @@ def test_a_chunk_within_the_limits_is_reproduced(delay_ns: int) -> None:
         np.testing.assert_allclose(made.chunk.sample(row * PERIOD)[0], demonstration[row], atol=1e-3)
 
 
+@pytest.mark.parametrize("blend_s", [0.001, 0.05])
 @pytest.mark.parametrize("step", [0.001, 0.03, 0.3, 1.0, -1.4])
-def test_a_step_is_approached_without_overshoot_or_ringing(step: float) -> None:
+def test_a_step_is_approached_without_overshoot_or_ringing(step: float, blend_s: float) -> None:
     goal = HOME + np.array([step, step, 0.0])
-    made = stage().make(np.repeat(goal[None], 40, axis=0), 0, at_rest())
+    made = stage(dataclasses.replace(CLAMPING, blend_s=blend_s)).make(np.repeat(goal[None], 40, axis=0), 0, at_rest())
     assert isinstance(made, Admitted)
     way = (made.chunk.positions[:, 0] - HOME[0]) / step
     assert (np.diff(way) >= -1e-12).all()
