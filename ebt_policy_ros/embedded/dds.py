@@ -22,7 +22,7 @@ from cyclonedds.sub import Subscriber as DdsSubscriber
 from cyclonedds.topic import Topic
 
 from .dds_types import dds_type
-from .domain import ensure_domain
+from .domain import enter_domain, leave_domain
 
 _ANY = SampleState.Any | ViewState.Any | InstanceState.Any
 _INFINITE_NS = 2**63 - 1
@@ -66,7 +66,8 @@ class Participant:
     """One participant on a domain with its topics; everything else is created through it."""
 
     def __init__(self, number: int, enclave: str = "/") -> None:
-        ensure_domain(number)
+        enter_domain(number)
+        self._domain = number
         self._participant = DomainParticipant(number, qos=Qos(Policy.Userdata(f"enclave={enclave};".encode())))
         self._publisher = DdsPublisher(self._participant)
         self._subscriber = DdsSubscriber(self._participant)
@@ -104,8 +105,10 @@ class Participant:
 
     def close(self) -> None:
         """Deletes the participant and all that was made through it; waits in its wait sets end."""
-        self.is_closed = True
-        self._participant.__del__()
+        if not self.is_closed:
+            self.is_closed = True
+            self._participant.__del__()
+            leave_domain(self._domain)
 
 
 class _Endpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -15,6 +16,7 @@ from .arguments import ArgumentsError
 _LOOPBACK, _MULTICAST, _UP = 0x8, 0x1000, 0x1
 _lock = threading.Lock()
 _domains: dict[int, Domain] = {}
+_participants: Counter[int] = Counter()
 
 
 def domain_id(environment: Mapping[str, str]) -> int:
@@ -66,15 +68,17 @@ def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
     return f"{written},{given}" if given else written
 
 
-def ensure_domain(number: int) -> None:
-    """Creates domain `number` with ROS's configuration; once a process."""
+def enter_domain(number: int) -> None:
+    """Creates domain `number` with ROS's configuration if this is its first participant here."""
     with _lock:
         if number not in _domains:
             _domains[number] = Domain(number, configuration(os.environ, multicast=has_multicast()))
+        _participants[number] += 1
 
 
-def leave_domains() -> None:
-    """Deletes the domains; before the interpreter's end, when middleware threads can no longer run Python code."""
+def leave_domain(number: int) -> None:
+    """Deletes the domain with its last participant: its threads end, and a later one reads the environment anew."""
     with _lock:
-        while _domains:
-            _domains.popitem()[1].__del__()
+        _participants[number] -= 1
+        if _participants[number] == 0:
+            _domains.pop(number).__del__()

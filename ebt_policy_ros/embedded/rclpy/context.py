@@ -15,7 +15,6 @@ from ebt_policy_ros.embedded import console
 from ebt_policy_ros.embedded.arguments import Arguments, parse
 from ebt_policy_ros.embedded.dds import Participant
 from ebt_policy_ros.embedded.domain import domain_id as domain_from_environment
-from ebt_policy_ros.embedded.domain import leave_domains
 from ebt_policy_ros.embedded.graph import Graph
 from ebt_policy_ros.embedded.unsupported import module_getattr
 
@@ -138,7 +137,6 @@ def _leave() -> None:
     """Says goodbye on the network, so that peers need not wait for a lease to run out."""
     for context in list(_contexts):
         context._close()
-    leave_domains()
 
 
 __getattr__ = module_getattr(__name__)

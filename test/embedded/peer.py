@@ -1,0 +1,148 @@
+"""The other process of the tests, in plain rclpy: `peer.py ROLE [ARGUMENT ...] [--ros-args ...]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import provide  # noqa: F401  # isort: skip
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from .filled import USED_TYPES, message_class
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def profile(reliability: str, durability: str = "volatile") -> QoSProfile:
+    return QoSProfile(
+        depth=10,
+        reliability=ReliabilityPolicy[reliability.upper()],
+        durability=DurabilityPolicy[durability.upper()],
+    )
+
+
+class Echo(Node):  # type: ignore[misc]
+    """Sends back what comes, of every type."""
+
+    def __init__(self) -> None:
+        super().__init__("echo")
+        for name in USED_TYPES:
+            topic = name.replace("/", "_")
+            back = self.create_publisher(message_class(name), f"back/{topic}", 10)
+            self.create_subscription(message_class(name), f"there/{topic}", back.publish, 10)
+
+
+class Talker(Node):  # type: ignore[misc]
+    """Publishes 'number' strings on `chatter` for as long as it lives; arguments: reliability, durability."""
+
+    def __init__(self, reliability: str, durability: str = "volatile") -> None:
+        super().__init__("talker")
+        self.count = 0
+        self.publisher = self.create_publisher(String, "chatter", profile(reliability, durability))
+        self.create_timer(0.02, self.talk)
+
+    def talk(self) -> None:
+        self.count += 1
+        self.publisher.publish(String(data=str(self.count)))
+
+
+class Historian(Node):  # type: ignore[misc]
+    """Publishes once, transient local, before anybody can be there."""
+
+    def __init__(self) -> None:
+        super().__init__("historian")
+        self.publisher = self.create_publisher(String, "history", profile("reliable", "transient_local"))
+        self.publisher.publish(String(data="once"))
+
+
+class Server(Node):  # type: ignore[misc]
+    """Services and parameters to be used from outside."""
+
+    def __init__(self) -> None:
+        super().__init__("server")
+        limits = IntegerRange(from_value=0, to_value=10, step=2)
+        self.declare_parameter("steps", 2, ParameterDescriptor(integer_range=[limits], description="even"))
+        gain = FloatingPointRange(from_value=0.0, to_value=1.0)
+        self.declare_parameter("gain.value", 0.5, ParameterDescriptor(floating_point_range=[gain]))
+        self.declare_parameter("fixed", "as it is", ParameterDescriptor(read_only=True))
+        self.declare_parameter("names", ["a", "b"])
+        self.create_service(SetBool, "~/negate", self.negate)
+        self.create_service(Trigger, "who", self.tell_name)
+
+    def negate(self, request: Any, response: Any) -> Any:
+        response.success = not request.data
+        response.message = "negated"
+        return response
+
+    def tell_name(self, request: Any, response: Any) -> Any:
+        response.success = True
+        response.message = self.get_fully_qualified_name()
+        return response
+
+
+class Managed(LifecycleNode):  # type: ignore[misc]
+    """Its callbacks do what the parameter `outcome` says; it publishes its state on `said` whenever it may."""
+
+    def __init__(self) -> None:
+        super().__init__("managed")
+        self.declare_parameter("outcome", "success")
+        self.publisher = self.create_lifecycle_publisher(String, "said", 10)
+        self.create_timer(0.02, lambda: self.publisher.publish(String(data="active")))
+
+    def outcome(self) -> TransitionCallbackReturn:
+        wanted = self.get_parameter("outcome").value
+        if wanted == "raise":
+            raise RuntimeError("as asked")
+        return TransitionCallbackReturn[wanted.upper()]
+
+    def on_configure(self, state: Any) -> TransitionCallbackReturn:
+        return self.outcome()
+
+    def on_error(self, state: Any) -> TransitionCallbackReturn:
+        say(f"ERROR FROM {state.label}")
+        return TransitionCallbackReturn.SUCCESS
+
+
+ROLES: dict[str, Callable[..., Any]] = {
+    "echo": Echo,
+    "talker": Talker,
+    "historian": Historian,
+    "server": Server,
+    "managed": Managed,
+    "idle": lambda: Node("idle"),
+}
+
+
+def main() -> None:
+    rclpy.init(args=sys.argv)
+    _, role, *arguments = remove_ros_args(sys.argv)
+    node = ROLES[role](*arguments)
+    say(f"READY {node.get_fully_qualified_name()} {DiagnosticStatus.OK!r}")
+    try:
+        rclpy.spin(node)
+        say("RETURNED")
+    except KeyboardInterrupt:
+        say("INTERRUPTED")
+    except ExternalShutdownException:
+        say("SHUT DOWN")
+    say(f"OK {rclpy.ok()}")
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
