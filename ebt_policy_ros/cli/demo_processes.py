@@ -23,7 +23,7 @@ class ProcessDiedError(EbtPolicyError):
 
 def launch_command(launch_file: Path, arguments: Mapping[str, str]) -> list[str]:
     """``ebt-policy launch FILE key:=value ...`` with this interpreter."""
-    start = [sys.executable, "-m", "ebt_policy_ros.cli.main", "launch", str(launch_file)]
+    start = [sys.executable, "-m", "ebt_policy_ros.cli.main", "launch", "--together", str(launch_file)]
     return [*start, *(f"{key}:={value}" for key, value in arguments.items())]
 
 
