@@ -217,7 +217,7 @@ def _read_weights(path: Path, expected: str) -> tuple[dict[str, NDArray[np.float
 def _serialise(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
     from safetensors.numpy import save
 
-    return bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in sorted(tensors.items())}))
+    return bytes(save({name: np.array(tensor, order="C") for name, tensor in sorted(tensors.items())}))
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

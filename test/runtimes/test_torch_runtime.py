@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+
+from ebt_policy_ros.core.errors import BundleError, ShapeError
+from ebt_policy_ros.core.types import Outcome
+from ebt_policy_ros.policy.heads import ScoreHeads
+from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
+from policy import small
+
+
+@pytest.fixture
+def net():
+    net = small.network()
+    net.log_step_size.data.fill_(-1.0)
+    return net
+
+
+@pytest.fixture
+def minimiser(net):
+    return TorchMinimiser(small.bundle_of(net), "cpu")
+
+
+def test_minimising_lowers_the_energy_and_says_so(minimiser):
+    minimum = minimiser.minimise(small.observation(), steps=4, starts=3, seed=1)
+    assert minimum.outcome is Outcome.DESCENDED
+    assert minimum.chunk.shape == (small.HORIZON, small.JOINTS)
+    assert minimum.trace.shape == (5,)
+    assert minimum.candidate_energies.shape == (3,)
+    assert minimum.energy == minimum.candidate_energies.min() == minimum.trace.min()
+    assert minimum.network_evaluations == minimum.steps == 4
+    assert minimum.spread > 0
+    assert minimum.gradient_norm > 0
+    assert minimiser.score(small.observation(), minimum.chunk) == pytest.approx(minimum.energy, abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_chunk_and_another_one_does_not(minimiser, net):
+    first = minimiser.minimise(small.observation(), steps=2, starts=2, seed=7)
+    again = TorchMinimiser(small.bundle_of(net), "cpu").minimise(small.observation(), steps=2, starts=2, seed=7)
+    np.testing.assert_array_equal(first.chunk, again.chunk)
+    assert first.energy == again.energy
+    other = minimiser.minimise(small.observation(), steps=2, starts=2, seed=8)
+    assert not np.array_equal(first.chunk, other.chunk)
+
+
+def test_a_warm_start_takes_the_place_of_the_first_start(minimiser):
+    warm = np.full((small.HORIZON, small.JOINTS), 0.25)
+    minimum = minimiser.minimise(small.observation(), steps=0, starts=1, seed=0, warm_start=warm)
+    np.testing.assert_allclose(minimum.chunk, warm)
+    assert minimum.outcome is Outcome.NO_DESCENT
+    assert minimum.energy == pytest.approx(minimiser.score(small.observation(), warm), abs=1e-6)
+
+
+def test_a_step_that_overshoots_never_makes_things_worse(net):
+    net.log_step_size.data.fill_(9.0)
+    minimum = TorchMinimiser(small.bundle_of(net), "cpu").minimise(small.observation(), steps=3, starts=4, seed=0)
+    assert minimum.energy <= minimum.trace[0]
+    assert minimum.energy == minimum.trace.min()
+
+
+def test_a_descent_that_is_not_finite_is_an_outcome(net):
+    net.head.weight.data.fill_(torch.nan)
+    minimum = TorchMinimiser(small.bundle_of(net), "cpu").minimise(small.observation(), steps=2, starts=3, seed=0)
+    assert minimum.outcome is Outcome.NON_FINITE
+    assert np.isfinite(minimum.chunk).all()
+
+
+def test_a_candidate_that_is_not_finite_loses_to_the_others(minimiser, monkeypatch):
+    energy = minimiser.network.energy
+
+    def cliff(cache, chunks):
+        return torch.where(chunks.abs().amax((1, 2)) > 10, torch.nan, energy(cache, chunks))
+
+    monkeypatch.setattr(minimiser.network, "energy", cliff)
+    beyond = np.full((small.HORIZON, small.JOINTS), 11.0)
+    minimum = minimiser.minimise(small.observation(), steps=2, starts=3, seed=0, warm_start=beyond)
+    assert minimum.outcome is Outcome.DESCENDED
+    assert np.isinf(minimum.candidate_energies[0])
+    assert np.abs(minimum.chunk).max() < 10
+
+
+def test_heads_come_out_as_terms(net):
+    heads = ScoreHeads(net.architecture.camera_features + small.JOINTS)
+    heads.energy_centre.fill_(3.0)
+    tensors = {f"network.{k}": v.detach().numpy() for k, v in net.state_dict().items()}
+    tensors |= {f"heads.{k}": v.detach().numpy() for k, v in heads.state_dict().items()}
+    minimum = TorchMinimiser(small.bundle_of(net, tensors=tensors), "cpu").minimise(
+        small.observation(), steps=2, starts=1, seed=0
+    )
+    assert set(minimum.terms) == {"expected_energy", "energy_scale", "unfamiliarity"}
+    assert minimum.terms["expected_energy"] == pytest.approx(3.0, abs=1.0)
+    assert minimum.terms["energy_scale"] > 0
+    assert minimum.terms["unfamiliarity"] > 0
+
+
+def test_pictures_of_any_size_are_taken(minimiser):
+    minimiser.warm_up()
+    assert minimiser.minimise(small.observation(size=40), steps=1, starts=1, seed=0).outcome is not Outcome.NON_FINITE
+
+
+def test_what_does_not_fit_is_named(minimiser, net):
+    observation = small.observation()
+    blind = type(observation)({"side": observation.images["front"]}, observation.positions)
+    with pytest.raises(ShapeError, match="camera 'front' is missing"):
+        minimiser.minimise(blind, steps=1, starts=1, seed=0)
+    with pytest.raises(ShapeError, match="chunk"):
+        minimiser.score(observation, np.zeros((1, small.JOINTS)))
+    with pytest.raises(BundleError, match="method is 'dp'"):
+        TorchMinimiser(small.bundle_of(net, method="dp"), "cpu")
+    wider = small.bundle_of(net, architecture=small.architecture(model_width=32).as_mapping())
+    with pytest.raises(BundleError, match="do not fit the architecture"):
+        TorchMinimiser(wider, "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_gpu_agrees_with_the_cpu(minimiser, net):
+    on_gpu = TorchMinimiser(small.bundle_of(net), "auto").minimise(small.observation(), steps=2, starts=2, seed=0)
+    on_cpu = minimiser.minimise(small.observation(), steps=2, starts=2, seed=0)
+    np.testing.assert_allclose(on_gpu.chunk, on_cpu.chunk, atol=1e-3)

@@ -1,0 +1,131 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
+from ebt_policy_ros.training import train as training
+from ebt_policy_ros.training.checkpoint import CheckpointError
+from ebt_policy_ros.training.settings import TrainSettings
+from ebt_policy_ros.training.train import NonFiniteError, Trainer, train
+from policy import small
+from . import demonstrations
+
+
+@pytest.fixture
+def settings(tmp_path):
+    data = demonstrations.write(tmp_path / "data")
+    return TrainSettings(
+        data=str(data), out=str(tmp_path / "out"), steps=6, batch=8, horizon=4, execute_steps=2, model_width=16,
+        layers=1, keypoints=4, warmup_steps=2, validate_every=3, precision="float32",
+    )  # fmt: skip
+
+
+def quiet(_line):
+    pass
+
+
+def test_a_run_leaves_a_bundle_that_minimises(settings):
+    lines = []
+    trained = train(settings, lines.append)
+    bundle = Bundle.load(settings.out)
+    assert bundle.weights_sha256 == trained.weights_sha256
+    assert [joint.unit for joint in bundle.joints] == ["rad", "rad", "m"]
+    assert bundle.provenance["gradient_steps"] == 6
+    minimum = TorchMinimiser(bundle, "cpu").minimise(small.observation(), steps=2, starts=1, seed=0)
+    assert np.isfinite(minimum.energy)
+    assert any("held" in line or "error" in line for line in lines)
+
+
+def test_training_lowers_the_loss_and_moves_the_step_size(settings):
+    settings = replace(settings, steps=80, learning_rate=5e-3, start_choices=1, validate_every=50)
+    trainer = Trainer(settings, training.Demonstrations.load(settings.data))
+    before, alpha = trainer.gradient_step(0, 0.0), float(trainer.network.step_size.detach())
+    trainer.run(quiet)
+    assert trainer.gradient_step(0, 0.0) < 0.5 * before
+    assert abs(float(trainer.network.step_size.detach()) / alpha - 1) > 0.02
+
+
+def test_going_on_after_a_stop_gives_the_same_weights_as_an_unbroken_run(settings, tmp_path):
+    unbroken = train(replace(settings, out=str(tmp_path / "unbroken")), quiet)
+    stopped = Trainer(settings, training.Demonstrations.load(settings.data))
+    real = stopped.gradient_step
+
+    def stop_at_four(step, rate):
+        if step == 4:
+            raise KeyboardInterrupt
+        return real(step, rate)
+
+    stopped.gradient_step = stop_at_four
+    lines = []
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(lines.append)
+    assert any("interrupted at step 4" in line for line in lines)
+    assert Bundle.load(settings.out).provenance["gradient_steps"] == 4
+    assert train(settings, quiet).weights_sha256 == unbroken.weights_sha256
+
+
+def test_a_killed_run_goes_on(settings, tmp_path):
+    code = (
+        "from ebt_policy_ros.training.settings import TrainSettings; from ebt_policy_ros.training.train import train\n"
+        f"train(TrainSettings(**{ {**vars(settings), 'steps': 100_000, 'checkpoint_every_s': 0.0}!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "out" / training.CHECKPOINT
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    lines = []
+    trainer = Trainer(settings, training.Demonstrations.load(settings.data))
+    trainer.run(lines.append)
+    assert not any("from step 0" in line for line in lines)
+
+
+def test_other_settings_do_not_go_on_from_a_checkpoint(settings):
+    train(settings, quiet)
+    with pytest.raises(CheckpointError, match=r"learning_rate: 0\.001 -> 0\.5"):
+        train(replace(settings, learning_rate=0.5, steps=8), quiet)
+
+
+def test_a_checkpoint_that_is_no_checkpoint_is_refused(settings, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / training.CHECKPOINT).write_bytes(b"\x80\x04not safetensors")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        train(settings, quiet)
+
+
+def test_a_gradient_that_is_not_finite_stops_at_once(settings):
+    trainer = Trainer(settings, training.Demonstrations.load(settings.data))
+    trainer.network.head.weight.data.fill_(torch.inf)
+    with pytest.raises(NonFiniteError, match="step 0"):
+        trainer.run(quiet)
+
+
+def test_bad_settings_are_named(settings):
+    with pytest.raises(SettingsError, match="batch"):
+        replace(settings, batch=0)
+    with pytest.raises(SettingsError, match="precision"):
+        replace(settings, precision="int8")
+    with pytest.raises(SettingsError, match="task"):
+        train(replace(settings, task="stack"), quiet)
+
+
+def test_the_command_line_trains(settings, capsys):
+    arguments = [
+        "--data", settings.data, "--out", settings.out, "--steps", "2", "--batch", "4", "--horizon", "4",
+        "--execute-steps", "2", "--model-width", "16", "--layers", "1", "--no-detach", "--threads", "1",
+    ]  # fmt: skip
+    assert training.main(arguments) == 0
+    assert Bundle.load(settings.out).provenance["training"]["detach"] is False
+    assert training.main(["--data", "nowhere", "--out", settings.out]) == 2
+    assert "nowhere" in capsys.readouterr().err
