@@ -135,6 +135,12 @@ class ObservationBuffer:
         with self._lock:
             return self._joints[-1] if self._joints else None
 
+    def oldest_image_s(self, now: Instant) -> float:
+        """Age of the newest image of the camera that is furthest behind [s, ROS time]; infinite before the first."""
+        with self._lock:
+            ages = [now.ros_ns - history[-1].stamp_ns if history else np.inf for history in self._images.values()]
+        return float(max(ages, default=0.0)) * 1e-9
+
     def observe(self, now: Instant) -> Observation | Unavailable:
         """The newest images within the allowed skew of each other, with the joints at the stamp of the newest one."""
         with self._lock:

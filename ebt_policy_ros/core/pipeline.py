@@ -208,6 +208,18 @@ class Pipeline:
             is_new = self._planned_stamp_ns is None or seen.stamp_ns > self._planned_stamp_ns
             return is_new and (self._due_ns is None or now.ros_ns >= self._due_ns)
 
+    def wants_images(self, now: Instant) -> bool:
+        """Whether images of now could matter: for a simulation that renders on demand, before it feeds and asks is_due.
+
+        True when a round may be due, and often enough in between that no camera looks stale.
+        """
+        with self._lock:
+            may_be_due = self._due_ns is None or now.ros_ns >= self._due_ns
+            if may_be_due or self._retry_requested or self._lacking is not None:
+                return True
+        half_age_s = min(self.settings.observe.max_stamp_age_s, self.settings.observe.max_receive_age_s) / 2.0
+        return self._buffer.oldest_image_s(now) > half_age_s
+
     def watch(self, now: Instant) -> Cycle | None:
         """The stale watchdog alone: fast, for a timer beside a model thread that is still thinking.
 

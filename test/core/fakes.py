@@ -156,6 +156,8 @@ class Bench:
         self.running = None
         self.commands = []
         self.camera_works = self.joints_work = True
+        self.renders_on_demand = False
+        self.num_images = 0
         self.hand_blocked_at: float | None = None
 
     @property
@@ -164,7 +166,9 @@ class Bench:
 
     def feed(self) -> None:
         """What the sensors say now."""
-        if self.camera_works:
+        wanted = not self.renders_on_demand or self.pipeline.wants_images(self.now)
+        if self.camera_works and wanted:
+            self.num_images += 1
             self.pipeline.add_image("front", self.now_ns, self.steady_ns, np.zeros((4, 4, 3), np.uint8))
         if self.joints_work:
             names = ["elbow", "other", "finger", "shoulder"]

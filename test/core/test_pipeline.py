@@ -50,6 +50,25 @@ def test_a_calm_run_reaches_its_goal_with_two_evaluations_a_chunk() -> None:
     commands_are_sound(bench)
 
 
+def test_rendering_on_demand_changes_nothing_but_the_number_of_images() -> None:
+    ways, num_images = [], []
+    for renders_on_demand in (False, True):
+        minimiser = ScriptedMinimiser(goal=np.array([1.9, 2.9, 0.04]))
+        bench = Bench(minimiser)
+        bench.renders_on_demand = renders_on_demand
+        bench.run(40)
+        minimiser.raw = 3.0
+        bench.run(30)
+        minimiser.raw = 0.1
+        bench.pipeline.request_retry()
+        cycles = bench.run(80)
+        assert states(cycles) == ["retreating", "running"]
+        ways.append(np.concatenate([chunk.positions for chunk in bench.commands]))
+        num_images.append(bench.num_images)
+    assert (ways[0] == ways[1]).all()
+    assert num_images[1] < 0.6 * num_images[0]
+
+
 def test_the_same_run_twice_is_the_same_bit_for_bit() -> None:
     runs = []
     for _ in range(2):
@@ -481,7 +500,7 @@ class Noise:
         return 0.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), wildness=st.sampled_from([0.01, 0.1, 1.0, 100.0]), jitter=st.booleans())
 def test_no_policy_makes_an_unsound_command(seed: int, wildness: float, jitter: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -119,7 +119,7 @@ values = st.floats(-1e9, 1e9) | st.sampled_from([float("nan"), float("inf"), -fl
 rows = st.lists(st.tuples(values, values, values), min_size=1, max_size=20)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     rows=rows, seed=st.integers(0, 10**6), delay_ns=st.integers(-PERIOD * 18, PERIOD * 2), period_ms=st.integers(5, 200)
 )
@@ -145,7 +145,7 @@ def test_any_chunk_becomes_safe_and_stays_as_it_is_when_passed_again(
     np.testing.assert_allclose(again.chunk.velocities, chunk.velocities, atol=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     position=st.tuples(*[st.floats(-10, 10)] * 3),
     velocity=st.tuples(*[st.floats(-20, 20)] * 3),
