@@ -1,5 +1,5 @@
-"""Trains a policy from nothing: records demonstrations of the task where there are none yet, then trains, then writes
-the bundle. The same command goes on where an interrupted one stopped.
+"""Trains a policy from nothing: records demonstrations of the task where there are none yet, trains, fits the score
+heads, calibrates, writes the bundle. The same command goes on where an interrupted one stopped.
 
   ebt-policy train --task lift --out models/lift
   ebt-policy train --config train.yaml --out out/lift        (keys: the options below, and every TrainSettings field)
@@ -19,7 +19,7 @@ from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.core.errors import SettingsError
 
 DEMONSTRATIONS = 400
-COMMAND_KEYS = ("demonstrations", "demonstration_seed", "processes")
+COMMAND_KEYS = ("demonstrations", "demonstration_seed", "processes", "calibrate")
 """Keys of a configuration file that are this command's, not TrainSettings'."""
 
 
@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of the bundle, checkpoint and curve")
     parser.add_argument("--demonstrations", type=whole_number(1), help=f"to record (default {DEMONSTRATIONS})")
     parser.add_argument("--demonstration-seed", type=whole_number(0), help="of the recording (default 0)")
-    parser.add_argument("--processes", type=whole_number(1), help="recording in parallel (default 2)")
+    parser.add_argument("--processes", type=whole_number(1), help="recording and calibrating in parallel (default 2)")
+    parser.add_argument(
+        "--calibrate", action=argparse.BooleanOptionalAction, default=None, help="complete the bundle (default: yes)"
+    )
     parser.add_argument("--steps", type=whole_number(1), help="gradient steps")
     parser.add_argument("--minutes", type=float, help="training time instead of steps")
     parser.add_argument("--batch", type=whole_number(1), help="observations a gradient step")
@@ -51,7 +54,11 @@ def run(options: argparse.Namespace) -> int:
     data = Path(given.setdefault("data", Path("data") / str(given["task"])))
     if not (data / "dataset.json").exists():
         _record(str(given["task"]), data, command)
-    return _train({key: str(value) if isinstance(value, Path) else value for key, value in given.items()})
+    _train({key: str(value) if isinstance(value, Path) else value for key, value in given.items()})
+    if command.get("calibrate", True):
+        _calibrate(Path(given["out"]), data, str(given["task"]), int(command.get("processes", 2)))
+    sys.stderr.write(f"the bundle is in {given['out']}\n")
+    return 0
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
@@ -89,7 +96,23 @@ def _record(task: str, data: Path, command: Mapping[str, Any]) -> None:
         raise
 
 
-def _train(settings: Mapping[str, Any]) -> int:
+def _calibrate(model: Path, data: Path, task: str, processes: int) -> None:
+    from ebt_policy_ros.cli import calibrate
+
+    calibrate.fit_score_heads(model, data, processes)
+    calibrate.measure(
+        model,
+        argparse.Namespace(
+            task=task,
+            episodes=calibrate.EPISODES,
+            seed=calibrate.SEED,
+            alpha=calibrate.ALPHA,
+            processes=processes,
+        ),
+    )
+
+
+def _train(settings: Mapping[str, Any]) -> None:
     from ebt_policy_ros.training.settings import TrainSettings
     from ebt_policy_ros.training.train import train
 
@@ -98,5 +121,3 @@ def _train(settings: Mapping[str, Any]) -> int:
     if unknown:
         raise SettingsError(f"unknown setting '{unknown[0]}'; known are {', '.join([*COMMAND_KEYS, *known])}")
     train(TrainSettings(**settings))
-    sys.stderr.write(f"the bundle is in {settings['out']}; next: ebt-policy calibrate --model {settings['out']}\n")
-    return 0
