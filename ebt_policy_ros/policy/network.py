@@ -34,7 +34,7 @@ class Architecture:
     """D."""
     horizon: int
     """H."""
-    model_width: int = 128
+    model_width: int = 96
     """d, width of the trunk."""
     layers: int = 4
     heads: int = 4

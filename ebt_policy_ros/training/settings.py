@@ -55,7 +55,7 @@ class TrainSettings:
     """Share of episodes kept for validation."""
     limit: int | None = None
     """Use only the first episodes."""
-    model_width: int = 128
+    model_width: int = 96
     layers: int = 4
     keypoints: int = 32
     shards: int = 2
