@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.json, {**result, "command": "calibrate", "versions": versions()})
     measured = result["calibration"]
     print(
-        f"threshold {measured['threshold']:.4g} of score '{measured['score']}' from {measured['n']} successful episodes "
-        f"of {result['episodes']}: a new good episode raises a false alarm with probability {measured['alpha']:g}"
+        f"threshold {measured['threshold']:.4g} of score '{measured['score']}', from {measured['n']} successful of "
+        f"{result['episodes']} episodes: a new good episode raises a false alarm with probability {measured['alpha']:g}"
     )
     return 0
 
