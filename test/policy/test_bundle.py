@@ -8,6 +8,7 @@ import pytest
 
 from ebt_policy_ros.core.errors import BundleError
 from ebt_policy_ros.policy.bundle import POLICY_FILE, WEIGHTS_FILE, Bundle, ChunkSpec
+
 from . import small
 
 

@@ -3,6 +3,7 @@ import torch
 
 from ebt_policy_ros.policy.energy import calibrate_step_size, descend, energy_and_gradient
 from ebt_policy_ros.policy.network import soft_argmax
+
 from . import small
 
 

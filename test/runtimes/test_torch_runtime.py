@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from policy import small
 
 from ebt_policy_ros.core.errors import BundleError, ShapeError
 from ebt_policy_ros.core.types import Outcome
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
-from policy import small
 
 
 @pytest.fixture

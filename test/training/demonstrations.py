@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-
 from policy.small import SIZE
 
 JOINTS = ("shoulder", "elbow", "finger_slide")

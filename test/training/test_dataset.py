@@ -6,6 +6,7 @@ import pytest
 from ebt_policy_ros.policy.bundle import Bounds
 from ebt_policy_ros.training import dataset
 from ebt_policy_ros.training.dataset import DatasetError, Demonstrations
+
 from . import demonstrations
 
 

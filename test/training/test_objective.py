@@ -1,8 +1,8 @@
 import torch
+from policy import small
 
 from ebt_policy_ros.policy.energy import calibrate_step_size, descend
 from ebt_policy_ros.training.objective import Batch, Starts, draw_starts, reconstruction_losses, winning_starts
-from policy import small
 
 
 def two_ways(batch, generator):

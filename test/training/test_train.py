@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from policy import small
 
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.policy.bundle import Bundle
@@ -16,7 +17,7 @@ from ebt_policy_ros.training import train as training
 from ebt_policy_ros.training.checkpoint import CheckpointError
 from ebt_policy_ros.training.settings import TrainSettings
 from ebt_policy_ros.training.train import NonFiniteError, Trainer, train
-from policy import small
+
 from . import demonstrations
 
 
