@@ -500,7 +500,7 @@ class Noise:
         return 0.0
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), wildness=st.sampled_from([0.01, 0.1, 1.0, 100.0]), jitter=st.booleans())
 def test_no_policy_makes_an_unsound_command(seed: int, wildness: float, jitter: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -119,7 +119,7 @@ values = st.floats(-1e9, 1e9) | st.sampled_from([float("nan"), float("inf"), -fl
 rows = st.lists(st.tuples(values, values, values), min_size=1, max_size=20)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     rows=rows, seed=st.integers(0, 10**6), delay_ns=st.integers(-PERIOD * 18, PERIOD * 2), period_ms=st.integers(5, 200)
 )

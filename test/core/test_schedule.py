@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebt_policy_ros.core.errors import SafetyError
@@ -65,6 +65,7 @@ def test_a_chunk_takes_over_in_position_and_velocity() -> None:
     np.testing.assert_allclose(before[1], after[1], atol=1e-6)
 
 
+@settings(max_examples=30)
 @given(
     waits=st.lists(st.integers(0, 2 * SECOND), min_size=1, max_size=8), lead_s=st.floats(0.0, 0.2), late=st.booleans()
 )
