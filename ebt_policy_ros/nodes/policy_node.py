@@ -51,6 +51,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         # Before the declarations: what a parameter file or the command line says is checked, too.
         self.add_on_set_parameters_callback(self._check_parameters)
         declare_parameters(self)
+        self._is_autostarted = bool(self.get_parameter("autostart").value)
         # The node's own clock may be simulated and stand still; diagnostics go on.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -268,14 +269,13 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         self._diagnostics.publish(diagnostic_array(DIAGNOSTIC_CLASSES, now_ns, [entry]))
 
     # --- process ----------------------------------------------------------------------------------------------------
-    def start(self) -> bool:
-        """Configures and activates, as parameter ``autostart`` asks; False when a transition failed (it is logged)."""
-        success = TransitionCallbackReturn.SUCCESS
-        return bool(self.trigger_configure() == success and self.trigger_activate() == success)
+    def prepare(self) -> bool:
+        """Configures, when ``autostart`` asks for it; False when that failed (the reason is logged)."""
+        return not self._is_autostarted or self.trigger_configure() == TransitionCallbackReturn.SUCCESS
 
     def run_until(self, stop: threading.Event) -> int:
-        """Spins until ``stop`` is set, then holds and shuts down; returns the exit status."""
-        if self.get_parameter("autostart").value and not self.start():
+        """Activates, when ``autostart`` asks for it, spins until ``stop`` is set, holds and shuts down."""
+        if self._is_autostarted and self.trigger_activate() != TransitionCallbackReturn.SUCCESS:
             return BAD_INPUT
         executor = SingleThreadedExecutor()
         executor.add_node(self)

@@ -25,26 +25,37 @@ BAD_INPUT = 2
 def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     """Initialises ROS, runs the node until SIGINT or SIGTERM and takes everything down; returns the exit status.
 
-    ``make_node`` gives a node with ``run_until(stop: threading.Event) -> int``, which returns soon after the event.
+    ``make_node`` gives a node with ``prepare() -> bool`` (slow, False on bad input; a signal ends it at once, since
+    nothing was commanded yet) and ``run_until(stop: threading.Event) -> int``, which returns soon after the event.
 
     The signals are handled here, not by rclpy: its SIGTERM handling was seen to leave a spinning process behind, and
     the last thing an arm needs to hear (hold) can only be sent while the context is still alive.
     """
     stop = threading.Event()
 
+    is_prepared = False
+
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        if not is_prepared:
+            raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
+        rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
+        if not node.prepare():
+            return BAD_INPUT
+        is_prepared = True
         return int(node.run_until(stop))
+    except KeyboardInterrupt:
+        return 0
     except (EbtPolicyError, ParameterException) as error:
         rclpy.logging.get_logger("ebt_policy_ros").fatal(str(error))
         return BAD_INPUT
     finally:
+        is_prepared = True  # a second signal does not interrupt the way down
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

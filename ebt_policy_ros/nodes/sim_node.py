@@ -10,23 +10,18 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, NoReturn
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Bool, Int64, String
+from std_msgs.msg import Int64, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.messages import encode_image, joint_state_message, read_trajectory, set_stamp_ns
-from ebt_policy_ros.messages.status import diagnostic_array
+from ebt_policy_ros.messages import read_trajectory
 from ebt_policy_ros.nodes.running import run, run_and_exit
-from ebt_policy_ros.nodes.sim_world import Disturbance, SimWorld, camera_matrix
+from ebt_policy_ros.nodes.sim_senses import SimSenses
+from ebt_policy_ros.nodes.sim_world import Disturbance, SimWorld
 
 _EPISODE_TICKS = 4
 """Control periods between two ``~/episode`` messages (5 Hz)."""
@@ -63,18 +58,11 @@ class SimNode(Node):  # type: ignore[misc]
         for name, default, description, limits in _PARAMETERS:
             self.declare_parameter(name, default, _descriptor(name, default, description, limits))
         self._next_seed = int(self.get_parameter("episode_seed").value)
+        self._arm: Any = None
         self._world: SimWorld | None = None
         self._measured_factor = 0.0
 
-        sensor = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overridable = QoSOverridingOptions.with_default_policies()
-        self._sensor, self._overridable = sensor, overridable
-        self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)
-        self._joints = self.create_publisher(JointState, "joint_states", 10, qos_overriding_options=overridable)
-        self._success = self.create_publisher(Bool, "~/success", 10)
-        self._episode = self.create_publisher(DiagnosticArray, "~/episode", 10)
-        self._images: dict[str, Any] = {}
-        self._infos: dict[str, Any] = {}
+        self._senses: SimSenses | None = None
         self.create_subscription(JointTrajectory, "joint_trajectory", self._on_trajectory, 10)
         self.create_subscription(String, "~/perturb", self._on_perturb, 10)
         self.create_subscription(Int64, "~/new_episode", self._on_new_episode, 10)
@@ -123,18 +111,26 @@ class SimNode(Node):  # type: ignore[misc]
         return SetParametersResult(successful=True)
 
     # --- simulation: one thread, since an OpenGL context belongs to its thread ------------------------------------
-    def run_until(self, stop: threading.Event) -> int:
-        """Simulates until ``stop`` is set; callbacks are served by a thread of their own."""
+    def prepare(self) -> bool:
+        """Makes the arm, which takes seconds; raises what is wrong with the task or the machine."""
         from ebt_policy_ros.sim.arm import SimulatedArm
 
-        arm = SimulatedArm(self._value("task"), image_size=int(self._value("image_size")))
+        self._arm = SimulatedArm(self._value("task"), image_size=int(self._value("image_size")))
+        for camera in self._arm.camera_names:
+            # The first picture takes seconds on a cold machine; the clock must not run before there are pictures.
+            self._arm.render(camera)
+        return True
+
+    def run_until(self, stop: threading.Event) -> int:
+        """Simulates on the thread that prepared, until ``stop`` is set; callbacks are served by another thread."""
+        arm = self._arm
         executor = SingleThreadedExecutor()
         executor.add_node(self)
         finished = threading.Event()
         spinner = threading.Thread(target=_spin, args=(executor, finished), name="callbacks", daemon=True)
         try:
             self._world = SimWorld(arm, self._value("object"), self._next_seed, self.get_logger().info)
-            self._make_camera_publishers()
+            self._senses = SimSenses(self, arm, with_clock=bool(self._value("publish_clock")))
             self._begin_episode()
             self.get_logger().info(f"simulating '{self._value('task')}' with cameras {', '.join(arm.camera_names)}")
             spinner.start()
@@ -149,12 +145,13 @@ class SimNode(Node):  # type: ignore[misc]
 
     def _simulate(self, stop: threading.Event) -> None:
         assert self._world is not None
+        assert self._senses is not None
         period_s = self._world.arm.control_period_ns / 1e9
         deadline_s = time.monotonic()
         ticks, was_s = 0, time.monotonic()
         while not stop.is_set():
             stamp_ns = self._stamp_ns()
-            self._publish_senses(stamp_ns)
+            self._senses.publish(stamp_ns, is_success=self._world.success_ns is not None)
             if ticks % _EPISODE_TICKS == 0:
                 self._publish_episode(stamp_ns)
             # No catching up: a machine that is late runs slower, and no picture is dropped.
@@ -228,55 +225,11 @@ class SimNode(Node):  # type: ignore[misc]
         self.get_logger().info(f"episode {self._world.num_episodes} with seed {self._world.seed}")
         self._publish_episode(self._stamp_ns())
 
-    # --- publishing -----------------------------------------------------------------------------------------------
-    def _make_camera_publishers(self) -> None:
-        assert self._world is not None
-        for camera in self._world.arm.camera_names:
-            # The first picture takes seconds on a cold machine; the clock must not run before there are pictures.
-            self._world.arm.render(camera)
-            topic = f"camera/{camera}/image_raw"
-            image = self.create_publisher(Image, topic, self._sensor, qos_overriding_options=self._overridable)
-            info = self.create_publisher(CameraInfo, f"camera/{camera}/camera_info", self._sensor)
-            self._images[camera] = image
-            self._infos[camera] = (info, self._camera_info(camera))
-
-    def _camera_info(self, camera: str) -> Any:
-        assert self._world is not None
-        size = self._world.arm.image_size
-        fx, fy, cx, cy = camera_matrix(self._world.arm, camera, size)
-        info = CameraInfo()
-        info.header.frame_id = f"{camera}_optical_frame"
-        info.height = info.width = size
-        info.distortion_model, info.d = "plumb_bob", [0.0] * 5
-        info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
-        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-        info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-        return info
-
-    def _publish_senses(self, stamp_ns: int) -> None:
-        """Clock first (receivers judge stamps by it), then joints, then pictures: all of the same instant."""
-        assert self._world is not None
-        arm = self._world.arm
-        if self._value("publish_clock"):
-            clock = ClockMessage()
-            set_stamp_ns(clock.clock, stamp_ns)
-            self._clock_publisher.publish(clock)
-        self._joints.publish(
-            joint_state_message(JointState, stamp_ns, arm.joint_names, arm.positions(), arm.velocities())
-        )
-        for camera, publisher in self._images.items():
-            info_publisher, info = self._infos[camera]
-            set_stamp_ns(info.header.stamp, stamp_ns)
-            info_publisher.publish(info)
-            publisher.publish(encode_image(arm.render(camera), Image, stamp_ns, f"{camera}_optical_frame"))
-        self._success.publish(Bool(data=self._world.success_ns is not None))
-
     def _publish_episode(self, stamp_ns: int) -> None:
         assert self._world is not None
+        assert self._senses is not None
         values = {**self._world.values(), "real_time_factor": f"{self._measured_factor:.3f}"}
-        text = "success" if self._world.success_ns is not None else "running"
-        entry = (f"{self.get_name()}: episode", self._value("task"), DiagnosticStatus.OK, text, values)
-        self._episode.publish(diagnostic_array((DiagnosticArray, DiagnosticStatus, KeyValue), stamp_ns, [entry]))
+        self._senses.publish_episode(stamp_ns, self._value("task"), values)
 
     def _stamp_ns(self) -> int:
         assert self._world is not None

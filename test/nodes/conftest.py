@@ -40,7 +40,7 @@ def ros(domain: int) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A calibrated bundle of random weights whose chunks stay within 0.1 rad of ``HOME``."""
+    """A calibrated bundle of random weights whose chunks stay near ``HOME``."""
     from .tiny_bundle import make_tiny_bundle
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")

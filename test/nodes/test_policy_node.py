@@ -35,6 +35,7 @@ def start_node(ros: None, bundle_dir: Path) -> Iterator[Callable[..., Any]]:
         values = {"model": str(bundle_dir), "device": "cpu", "autostart": True, "enabled_on_activate": True}
         values |= {name.replace("__", "."): value for name, value in parameters.items()}
         node = PolicyNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+        assert node.prepare()
         stop = threading.Event()
         thread = threading.Thread(target=node.run_until, args=(stop,), daemon=True)
         thread.start()
@@ -68,7 +69,7 @@ def test_comes_up_alone_and_commands_by_the_rules(arm: Any, start_node: Callable
     arm.wait(lambda: arm.energies and arm.uncertainties and arm.plans and arm.diagnostics, "all other topics")
     assert arm.violations == []
     status = arm.statuses[-1]
-    assert status["state"] == "running", status
+    assert status["state"] == "running", [told["reason"] for told in arm.statuses]
     assert status["network_evaluations"] == "2"
     assert float(status["threshold"]) == pytest.approx(0.95)
     assert 0.0 <= arm.uncertainties[-1] <= 1.0
@@ -159,12 +160,13 @@ def test_lifecycle_by_service(arm: Any, start_node: Callable[..., Any]) -> None:
 def test_a_bad_model_stays_unconfigured_and_can_be_corrected(
     arm: Any, start_node: Callable[..., Any], bundle_dir: Path
 ) -> None:
+    from rclpy.lifecycle import TransitionCallbackReturn
     from rclpy.parameter import Parameter
 
     node = start_node(autostart=False, model="no_such_model")
-    assert node.start() is False
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert node.set_parameters([Parameter("model", value=str(bundle_dir))])[0].successful
-    assert node.start() is True
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_parameters_of_a_configured_node_say_when_they_take_effect(start_node: C
 
     node = start_node(autostart=False)
     assert node.set_parameters([Parameter("minimise.steps", value=3)])[0].successful
-    assert node.start()
+    node.trigger_configure()
     result = node.set_parameters([Parameter("minimise.steps", value=4)])[0]
     assert not result.successful
     assert "configure" in result.reason

@@ -13,7 +13,7 @@ import pytest
 from .needs import needs_robosuite
 
 pytestmark = [pytest.mark.graph, pytest.mark.sim]
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Watcher:
@@ -85,7 +85,7 @@ def watcher(ros: None) -> Iterator[Watcher]:
     overrides = {"image_size": 32, "episode_seed": 7}
     node = SimNode(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
     stop = threading.Event()
-    thread = threading.Thread(target=node.run_until, args=(stop,), daemon=True)
+    thread = threading.Thread(target=lambda: node.prepare() and node.run_until(stop), daemon=True)
     thread.start()
     try:
         watcher.wait(lambda: all(watcher.heard.values()), "everything is published")

@@ -23,7 +23,8 @@ def make_tiny_bundle(directory: Path) -> Path:
         CAMERAS, SIZE, SIZE, len(JOINTS), 16, model_width=16, layers=1, heads=2, channels=(8, 8, 8), keypoints=4
     )
     network = EnergyNetwork(architecture)
-    reach = np.array([0.1] * 7 + [0.005])
+    # A random descent may go several units far; it must stay within the limits on jumps.
+    reach = np.array([0.02] * 7 + [0.001])
     bounds = Bounds(tuple(HOME - reach), tuple(HOME + reach))
     bundle = Bundle(
         name="tiny",
