@@ -9,7 +9,6 @@ from typing import Any
 from . import provide  # noqa: F401  # isort: skip
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
@@ -117,12 +116,27 @@ class Managed(LifecycleNode):  # type: ignore[misc]
         return TransitionCallbackReturn.SUCCESS
 
 
+class Logging(Node):  # type: ignore[misc]
+    """Says a few things at start."""
+
+    def __init__(self) -> None:
+        super().__init__("logging")
+        logger = self.get_logger()
+        logger.info("information")
+        for _ in range(3):
+            logger.warning("warning once", once=True)
+            logger.error("throttled", throttle_duration_sec=1000.0)
+        logger.debug("hidden")
+        logger.get_child("child").debug("details")
+
+
 ROLES: dict[str, Callable[..., Any]] = {
     "echo": Echo,
     "talker": Talker,
     "historian": Historian,
     "server": Server,
     "managed": Managed,
+    "logging": Logging,
     "idle": lambda: Node("idle"),
 }
 
@@ -131,7 +145,8 @@ def main() -> None:
     rclpy.init(args=sys.argv)
     _, role, *arguments = remove_ros_args(sys.argv)
     node = ROLES[role](*arguments)
-    say(f"READY {node.get_fully_qualified_name()} {DiagnosticStatus.OK!r}")
+    # Ready means spinning: a signal that comes earlier is another story.
+    node.create_guard_condition(lambda: say(f"READY {node.get_fully_qualified_name()}")).trigger()
     try:
         rclpy.spin(node)
         say("RETURNED")

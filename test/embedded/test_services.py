@@ -21,7 +21,7 @@ def test_two_clients_get_their_own_answers(graph: Graph, start_peer: Callable[..
     clients = [node.create_client(SetBool, "/server/negate") for _ in range(2)]
     futures = []
     for client in clients:
-        assert client.wait_for_service(timeout_sec=20.0)
+        assert client.wait_for_service(timeout_sec=60.0)
     for value in (True, False):
         futures += [(value, client.call_async(SetBool.Request(data=value))) for client in clients]
     graph.spin_until(lambda: all(future.done() for _, future in futures), "four answers")
