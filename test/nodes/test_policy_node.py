@@ -67,7 +67,7 @@ def test_comes_up_alone_and_commands_by_the_rules(arm: Any, start_node: Callable
     start_node()
     arm.wait(lambda: len(arm.trajectories) >= 5, "five trajectories")
     arm.wait(lambda: arm.energies and arm.uncertainties and arm.plans and arm.diagnostics, "all other topics")
-    assert arm.violations == []
+    assert arm.violations() == []
     status = arm.statuses[-1]
     assert status["state"] == "running", [told["reason"] for told in arm.statuses]
     assert status["network_evaluations"] == "2"
@@ -87,7 +87,7 @@ def test_holds_when_the_arm_falls_silent_and_goes_on_after(arm: Any, start_node:
     assert any(word in arm.statuses[-1]["reason"] for word in ("joint", "front", "wrist")), arm.statuses[-1]
     arm.is_muted = False
     arm.wait(lambda: arm.state() == "running", "running again")
-    assert arm.violations == []
+    assert arm.violations() == []
 
 
 @pytest.mark.parametrize("source", ["joint_states", "wrist"])
@@ -114,7 +114,7 @@ def test_without_enable_it_is_a_dry_run(arm: Any, start_node: Callable[..., Any]
     number = len(arm.trajectories)
     arm.wait_for_new(arm.energies, "energies of the dry run", 3)
     assert len(arm.trajectories) == number
-    assert arm.violations == []
+    assert arm.violations() == []
 
 
 def test_reset_and_retry_answer(arm: Any, start_node: Callable[..., Any]) -> None:
@@ -154,7 +154,7 @@ def test_lifecycle_by_service(arm: Any, start_node: Callable[..., Any]) -> None:
     assert change(Transition.TRANSITION_DEACTIVATE)
     assert change(Transition.TRANSITION_CLEANUP)
     assert state() == "unconfigured"
-    assert arm.violations == []
+    assert arm.violations() == []
 
 
 def test_a_bad_model_stays_unconfigured_and_can_be_corrected(

@@ -54,7 +54,7 @@ def test_a_signal_holds_the_arm_and_ends_the_process(
         process.send_signal(number)
         assert process.wait(30.0) == 0
         arm.wait(lambda: arm.state() == "holding", "the hold before the end")
-        assert arm.violations == []
+        assert arm.violations() == []
     finally:
         arm.close()
 
