@@ -66,18 +66,26 @@ class EpisodeRecord:
 
     @property
     def retries(self) -> int:
-        """How often retry took over: changes from a calm state into holding, retreating or thinking more."""
+        """Retreats begun: each one ends in another try."""
         states = [cycle.state for cycle in self.cycles]
         return sum(
-            1
+            before != "retreating" and after == "retreating"
             for before, after in zip(["running", *states], states, strict=False)
-            if before in CALM_STATES and after not in (*CALM_STATES, "given up")
+        )
+
+    @property
+    def interventions(self) -> int:
+        """How often the arm left the calm states: thinking more, holding (also for want of input) or retreating."""
+        states = [cycle.state for cycle in self.cycles]
+        return sum(
+            before in CALM_STATES and after not in (*CALM_STATES, "given up")
+            for before, after in zip(["running", *states], states, strict=False)
         )
 
     @property
     def is_calm(self) -> bool:
-        """Nothing disturbed the episode and retry never took over."""
-        return self.perturbed_at_s is None and self.retries == 0 and not self.gave_up
+        """Nothing disturbed the episode and the arm never left the calm states."""
+        return self.perturbed_at_s is None and self.interventions == 0 and not self.gave_up
 
     @property
     def verdict(self) -> str:
@@ -102,6 +110,7 @@ class EpisodeRecord:
             "perturbed_at_s": self.perturbed_at_s,
             "calm": self.is_calm,
             "retries": self.retries,
+            "interventions": self.interventions,
             "steps": sum(cycle.steps for cycle in self.cycles),
             "chunks": len(evaluations),
             "network_evaluations_per_chunk": _mean(evaluations),

@@ -107,10 +107,10 @@ def _summary(result: dict[str, Any]) -> str:
     if not episodes:
         return "no episode was finished"
     successes = sum(episode["success"] for episode in episodes)
-    passes = result["network_evaluations_per_calm_chunk"] or result["network_evaluations_per_chunk"]
+    passes = result["network_evaluations_per_chunk"]
     return (
         f"{successes} of {len(episodes)} succeeded ({100 * successes / len(episodes):.1f} %, "
         f"95 % interval {100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}); "
         f"{sum(episode['retries'] for episode in episodes)} retries, {result['gave_up']} given up; "
-        f"{passes:.3g} network passes per calm chunk; chunk latency median {result['chunk_latency_ms']['p50']} ms"
+        f"{passes:.3g} network passes per chunk; chunk latency median {result['chunk_latency_ms']['p50']} ms"
     )

@@ -41,8 +41,8 @@ class Lockstep:
         self._rules.restart()
         while world.elapsed_s < self._time_limit_s and not record.success and not record.gave_up:
             now_ns = world.arm.time_ns
-            self._sense(now_ns)
             now = Instant(now_ns, now_ns)
+            self._sense(now)
             if self._pipeline.is_due(now):
                 thought_s = time.monotonic()
                 cycle = self._pipeline.act(self._pipeline.think(now), now)
@@ -59,13 +59,14 @@ class Lockstep:
             record.perturbed_at_s = (world.disturbed_ns - world.began_ns) / 1e9
         return record
 
-    def _sense(self, now_ns: int) -> None:
-        arm = self._world.arm
-        positions = arm.positions()
-        self._pipeline.add_joints(now_ns, now_ns, arm.joint_names, positions, arm.velocities())
+    def _sense(self, now: Instant) -> None:
+        """Joints at every tick; pictures, which cost most of an episode's time, only where they can matter."""
+        arm, positions = self._world.arm, self._world.arm.positions()
+        self._pipeline.add_joints(now.ros_ns, now.steady_ns, arm.joint_names, positions, arm.velocities())
         self._rules.measure(positions)
-        for camera in arm.camera_names:
-            self._pipeline.add_image(camera, now_ns, now_ns, arm.render(camera))
+        if self._pipeline.wants_images(now):
+            for camera in arm.camera_names:
+                self._pipeline.add_image(camera, now.ros_ns, now.steady_ns, arm.render(camera))
 
     def _command(self, cycle: Cycle, now_ns: int, record: EpisodeRecord) -> None:
         command = cycle.command

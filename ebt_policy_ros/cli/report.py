@@ -78,17 +78,18 @@ def _fraction(record: DemoRecord) -> str:
 
 def _tiles(record: DemoRecord, result: Mapping[str, Any]) -> str:
     latency = result["chunk_latency_ms"]
-    evaluations = result["network_evaluations_per_calm_chunk"] or result["network_evaluations_per_chunk"]
+    calm = result["network_evaluations_per_calm_chunk"]
+    evaluations = result["network_evaluations_per_chunk"] if calm is None else calm
     rules = result["trajectory_rules"]
     tiles = [
         (_fraction(record), "cubes lifted", ""),
-        (_number(evaluations, ".2g"), "network passes per calm chunk", ""),
+        (_number(evaluations, ".3g"), f"network passes per {'calm ' if calm is not None else ''}chunk", ""),
         (
             _number(latency["p50"], ".0f", " ms"),
             f"camera to chunk, median (99 %: {_number(latency['p99'], '.0f', ' ms')})",
             "",
         ),
-        (str(sum(episode.retries for episode in record.episodes)), "times retry took over", ""),
+        (str(sum(episode.retries for episode in record.episodes)), "retreats before another try", ""),
         (
             str(rules["violations"]),
             f"rule violations in {rules['checked']} trajectories",

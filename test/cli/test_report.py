@@ -57,7 +57,9 @@ def test_json_has_what_scripts_rely_on(record, tmp_path):
     assert result["chunk_latency_ms"]["n"] == 12
     for episode in result["episodes"]:
         assert {"seed", "success", "retries", "steps", "duration_s", "energy", "gave_up", "perturbed"} <= set(episode)
-    assert [episode["retries"] for episode in result["episodes"]] == [0, 2]
+    assert [episode["retries"] for episode in result["episodes"]] == [0, 1]
+    assert [episode["interventions"] for episode in result["episodes"]] == [0, 2]
+    assert [episode["calm"] for episode in result["episodes"]] == [True, False]
     assert result["trajectory_rules"] == {
         "checked": 12,
         "violations": 1,
