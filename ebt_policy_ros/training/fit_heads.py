@@ -142,9 +142,9 @@ def fit_heads(
     model_dir: str | Path,
     data_dir: str | Path,
     *,
-    episodes: int = 60,
+    episodes: int = 40,
     seed: int = 30_000,
-    rows: int = 12_000,
+    rows: int = 8_000,
     processes: int = 2,
     report: Report | None = None,
 ) -> Bundle:
@@ -154,6 +154,7 @@ def fit_heads(
     bundle = Bundle.load(model_dir)
     network = load_network(bundle)
     parts = [from_demonstrations(bundle, network, Demonstrations.load(data_dir), rows, seed)]
+    say(f"{len(parts[0].energies)} observations of the demonstrations encoded")
     if episodes:
         rollouts = run_episodes(
             model_dir, range(seed, seed + episodes), task=bundle.name, keep_images=True, processes=processes
@@ -177,10 +178,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ebt_policy_ros.training.fit_heads", description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--episodes", type=int, default=60)
+    parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--seed", type=int, default=30_000)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     try:
         fit_heads(options.model, options.data, episodes=options.episodes, seed=options.seed)
     except EbtPolicyError as error:
