@@ -151,7 +151,7 @@ def _descriptor(name: str, item: dataclasses.Field[Any], description: str) -> Pa
     return descriptor
 
 
-@functools.cache  # type: ignore[arg-type]
+@functools.cache
 def _field_docstrings(settings: type) -> Mapping[str, str]:
     """Field -> the string below it in the source; empty where the source is not at hand."""
     try:

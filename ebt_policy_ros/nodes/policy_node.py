@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
@@ -21,6 +21,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.pipeline import Cycle, State
 from ebt_policy_ros.core.types import Instant
 from ebt_policy_ros.messages.status import diagnostic_array
+from ebt_policy_ros.nodes.diagnosis import diagnose
 from ebt_policy_ros.nodes.inputs import Inputs
 from ebt_policy_ros.nodes.parameters import check_parameters, declare_parameters, setting_overrides
 from ebt_policy_ros.nodes.reporter import DIAGNOSTIC_CLASSES, Reporter
@@ -247,23 +248,15 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             result.reason = f"{', '.join(own)}: takes effect at configure; clean the node up first"
         return result
 
-    # --- diagnostics ------------------------------------------------------------------------------------------------
     def _publish_diagnostics(self) -> None:
-        values = {"enabled": str(self._enabled).lower(), "faults": str(self._faults)}
-        level, text = DiagnosticStatus.OK, "unconfigured"
-        if self._assembly is not None and self._inputs is not None and self._worker is not None:
-            values["model"] = self._assembly.model_name
-            for source, topic in self._inputs.topics.items():
-                values[f"{source}.topic"] = topic
-                values[f"{source}.received"] = str(self._inputs.received[source])
-                values[f"{source}.refused"] = str(self._inputs.refused[source])
-            values.update({name: str(count) for name, count in self._assembly.pipeline.counters().items()})
-            text = "working" if self._worker.is_working else "inactive"
-            if self._last is not None:
-                text = self._last.state.value + (f": {self._last.reason}" if self._last.reason else "")
-                values["state"] = self._last.state.value
-            if self._faults or any(self._inputs.refused.values()):
-                level = DiagnosticStatus.WARN
+        level, text, values = diagnose(
+            self._assembly,
+            self._inputs,
+            self._last,
+            active=self._active,
+            enabled=self._enabled,
+            faults=self._faults,
+        )
         entry = (self.get_name(), "" if self._assembly is None else self._assembly.robot.name, level, text, values)
         now_ns = self.get_clock().now().nanoseconds
         self._diagnostics.publish(diagnostic_array(DIAGNOSTIC_CLASSES, now_ns, [entry]))
