@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the demo and writes everything; returns the exit status."""
-    from ebt_policy_ros.cli.demo_processes import launch_command
+    from ebt_policy_ros.cli.demo_processes import launch_command, termination_as_interrupt, uninterrupted
     from ebt_policy_ros.cli.isolation import isolate
     from ebt_policy_ros.cli.nodes import provide_rclpy
     from ebt_policy_ros.resources import find_model, find_resource
@@ -54,16 +54,18 @@ def run(options: argparse.Namespace) -> int:
     provide_rclpy()
     options.report.mkdir(parents=True, exist_ok=True)
     record = DemoRecord(model.name, options.seed, settings=_settings(domain, options.task))
-    status = 130
+    command = launch_command(launch_file, _launch_arguments(options, model))
     try:
-        _play(record, options, launch_command(launch_file, _launch_arguments(options, model)), joint_names, cameras)
+        with termination_as_interrupt():
+            _play(record, options, command, joint_names, cameras)
         status = 0
     except KeyboardInterrupt:
+        status = 130
         record.trouble.append(f"interrupted; {len(record.episodes)} of {options.episodes} episodes were begun")
     except EbtPolicyError as error:
         record.trouble.append(" ".join(str(error).split()))
         status = EXIT_DIED
-    finally:
+    with uninterrupted():
         _finish(record, options)
     return status
 
@@ -80,7 +82,7 @@ def _play(
     from rclpy.signals import SignalHandlerOptions
 
     from ebt_policy_ros.cli.demo_monitor import Monitor, Spinner
-    from ebt_policy_ros.cli.demo_processes import Launched
+    from ebt_policy_ros.cli.demo_processes import Launched, uninterrupted
     from ebt_policy_ros.cli.demo_run import DemoRun
     from ebt_policy_ros.cli.demo_sim import SIM, SimControl
 
@@ -93,10 +95,11 @@ def _play(
         demo.wait_for_nodes()
         demo.run(options.episodes, options.seed, options.time_limit)
     finally:
-        launched.close()
-        spinner.close()
-        monitor.destroy_node()
-        rclpy.try_shutdown()
+        with uninterrupted():
+            launched.close()
+            spinner.close()
+            monitor.destroy_node()
+            rclpy.try_shutdown()
 
 
 def _launch_arguments(options: argparse.Namespace, model: Path) -> dict[str, str]:

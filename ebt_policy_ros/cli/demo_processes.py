@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 
@@ -19,6 +20,30 @@ STOP_S = 10.0
 
 class ProcessDiedError(EbtPolicyError):
     """The launcher, and with it a node, ended during the demo; the message has the end of the log."""
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C has been heard: a second one must not leave processes or half a report behind."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends what is inside as Ctrl-C does, so that the nodes, which have a session of their own, end too."""
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def launch_command(launch_file: Path, arguments: Mapping[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ A name without a directory is also looked up among the installed launch files.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``ebt-policy launch``."""
     parser.add_argument("file", metavar="FILE.launch.xml", help="launch file, or the name of an installed one")
     parser.add_argument("arguments", nargs="*", metavar="key:=value", help="arguments of the launch file")
-    parser.add_argument("--together", action="store_true", help="end everything when one process ends")
+    parser.add_argument("--together", action="store_true", help="end all when one ends, or who started this")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,10 +54,11 @@ def read_arguments(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _launch_together(path: Path, arguments: Mapping[str, str]) -> int:
-    """As ``launch``, but the end of one process is the end of all."""
+    """As ``launch``, but the end of one process, or of the one that started this, is the end of all."""
     from ebt_policy_ros.embedded.launch import LaunchedProcesses
 
     asked_to_end: list[int] = []
+    parent = os.getppid()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         asked_to_end.append(number)
@@ -66,7 +68,7 @@ def _launch_together(path: Path, arguments: Mapping[str, str]) -> int:
         processes = LaunchedProcesses(path, arguments)
         started = len(processes.pids)
         while (status := processes.wait(WATCH_S)) is None:
-            if asked_to_end or len(processes.pids) < started:
+            if asked_to_end or len(processes.pids) < started or os.getppid() != parent:
                 processes.interrupt()
         return status
     finally:

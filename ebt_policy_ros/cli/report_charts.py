@@ -49,6 +49,8 @@ def episode_chart(episode: EpisodeRecord, threshold: float | None) -> str:
         parts.append(_line(LEFT, y, WIDTH - RIGHT, y, THRESHOLD, 'stroke-dasharray="6 4"'))
         below = threshold > 0.85  # above the line it would leave the panel
         parts.append(_text(WIDTH - RIGHT, y + (14 if below else -5), f"threshold {threshold:.2f}", THRESHOLD, "end"))
+    elif not scores:
+        parts.append(_text(LEFT + 12, score_y(0.5) + 4, "none: the bundle is not calibrated", FAINT))
     parts.append(_path(energies, x, energy_y, ENERGY))
     parts.append(_path(scores, x, score_y, UNCERTAINTY))
     parts += _marks(episode, x, end_s)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,23 @@ def test_ctrl_c_writes_what_was_seen(bundle, tmp_path):
     assert [episode["verdict"] for episode in result["episodes"]] == ["interrupted"]
     assert "interrupted" in result["trouble"][0]
     assert (tmp_path / "report.html").exists()
+
+
+def test_the_nodes_do_not_outlive_a_killed_demo(bundle, tmp_path):
+    demo = start_demo(bundle, tmp_path, "--episodes", "9")
+    assert demo.stderr is not None
+    for line in demo.stderr:
+        if line.startswith("both nodes are up"):
+            break
+    pids = [int(pid) for pid in re.findall(r"process started with pid \[(\d+)\]", (tmp_path / "nodes.log").read_text())]
+    assert len(pids) == 2
+    demo.kill()
+    demo.wait()
+    demo.stderr.close()
+    end = time.monotonic() + 60.0
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
+        assert time.monotonic() < end, (tmp_path / "nodes.log").read_text()
+        time.sleep(0.1)
 
 
 def test_a_task_that_does_not_exist_ends_the_demo_with_a_sentence(bundle, tmp_path):
