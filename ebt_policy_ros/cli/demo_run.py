@@ -18,8 +18,8 @@ START_S = 180.0
 """For both nodes to come up, the model's warm-up included [wall s]: a cold, loaded machine needs a minute."""
 SILENCE_S = 60.0
 """Without a tick of /clock after which the run is given up [wall s]."""
-DISTURBANCE = "teleport@reaching0.12"
-"""The cube is moved away as soon as the hand is within 12 cm of it."""
+DISTURBANCE = "teleport@reaching0.06"
+"""The cube is moved away as soon as the hand is within 6 cm of it."""
 
 
 class DemoRun:
