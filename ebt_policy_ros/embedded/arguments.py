@@ -15,7 +15,7 @@ from .names import Remap, name_problem, node_pattern
 from .unsupported import unsupported
 
 Scalar = bool | int | float | str
-ParameterValue = Scalar | list[Any]
+ParameterValue = Scalar | list[Any] | None
 
 
 class ArgumentsError(RuntimeError):
@@ -115,7 +115,7 @@ def _apply(result: Arguments, kind: str, flag: str, value: str) -> None:
 
 
 def _split_node(rule: str) -> tuple[str | None, str]:
-    """'node:rest' -> ('node', 'rest'); a rule's own ':=' is not such a colon."""
+    """'node:rest' -> ('node', 'rest'); 'rostopic://...' has no such part."""
     match = re.match(r"([A-Za-z_][A-Za-z0-9_]*):(?![=/])(.*)\Z", rule)
     return (match[1], match[2]) if match else (None, rule)
 
@@ -144,15 +144,19 @@ def _parameter(flag: str, rule: str) -> Override:
     if not separator or not name:
         raise ArgumentsError(f"Couldn't parse parameter override rule: '{flag} {rule}', expected 'name:=value'")
     node, name = _split_node(name)
+    if re.search(r"[:*\s]", name):
+        raise ArgumentsError(f"Couldn't parse parameter override rule: '{flag} {rule}', expected '[node:]name:=value'")
     value = read_value(text, f"Couldn't parse parameter override rule: '{flag} {rule}'")
-    return Override(f"/**/{node}" if node else "/**", name, value)
+    return Override(node or "/**", name, value)
 
 
 def read_value(text: str, where: str) -> ParameterValue:
     """One value as `-p name:=text` reads it; ArgumentsError, which begins with `where`, when it is none."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return "" if node is None else _value(node, where)
+        if node is None or (isinstance(node, yaml.ScalarNode) and not node.value and node.style is None):
+            raise ArgumentsError(f"{where}: there is no value")
+        return _value(node, where)
     except yaml.YAMLError as error:
         raise ArgumentsError(f"{where}: cannot read value '{text}': {error}") from error
 
@@ -193,47 +197,42 @@ def _walk_parameters(node: Any, prefix: str, target: str, path: Path, found: lis
 
 
 def _value(node: Any, where: str) -> ParameterValue:
-    """One value as rcl's YAML parser reads it: arrays hold one type, integers become floats beside floats."""
+    """One value as rcl's YAML parser reads it: a list holds one type, an empty one says nothing (None)."""
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
     if not isinstance(node, yaml.SequenceNode) or not all(isinstance(item, yaml.ScalarNode) for item in node.value):
         raise ArgumentsError(f"{where}: expected a value or a flat list of values")
+    if any(not item.value and item.style is None for item in node.value):
+        raise ArgumentsError(f"{where}: a list entry is empty")
     values = [_scalar(item) for item in node.value]
-    kinds = {type(value) for value in values}
-    if kinds == {int, float}:
-        return [float(value) for value in values]
-    if len(kinds) > 1:
-        raise ArgumentsError(f"{where}: sequence should be of same type, got {values}")
-    return values
+    if len({type(value) for value in values}) > 1:
+        raise ArgumentsError(f"{where}: sequence should be of same type, got {values}; write 1.0, not 1, beside 2.5")
+    return values or None
 
 
 _TRUE = {"Y", "y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"}
 _FALSE = {"N", "n", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"}
-_INTEGER = re.compile(r"[-+]?(0x[0-9a-fA-F]+|[0-9]+)\Z")
+_INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
+_STRING_TAG = "tag:yaml.org,2002:str"
 
 
 def _scalar(node: Any) -> Scalar:
-    text = node.value
-    if node.style is not None or (node.tag == "tag:yaml.org,2002:str" and node.style in ("'", '"')):
-        return str(text)
+    """Quoted text is a string; else the first of bool, integer (C notation), float (C notation) that fits."""
+    text: str = node.value
+    implicit_tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))
+    if node.style is not None or node.tag == _STRING_TAG != implicit_tag:
+        return text
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    if _INTEGER.match(text):
-        return _integer(text)
-    lowered = text.lower()
-    special = {".nan": math.nan, ".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf}
-    if lowered in special:
-        return special[lowered]
-    if re.match(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z", text):
-        return float(text)
-    return str(text)
-
-
-def _integer(text: str) -> int:
-    digits = text.lstrip("+-")
-    base = 16 if digits[:2].lower() == "0x" else 8 if len(digits) > 1 and digits[0] == "0" and digits.isdigit() else 10
+    if match := _INTEGER.match(text):
+        digits = match[2].lower()
+        base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
+        value = int(digits, base) * (-1 if match[1] == "-" else 1)
+        if -(2**63) <= value < 2**63:
+            return value
     try:
-        value = int(digits, base)
+        number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if "_" not in text else None
     except ValueError:
-        value = int(digits, 10)
-    return -value if text.startswith("-") else value
+        return text
+    is_overflow = number is not None and math.isinf(number) and "inf" not in text.lower()
+    return text if number is None or is_overflow else number

@@ -201,7 +201,7 @@ def _parameter_value(element: Element, context: _Context) -> ParameterValue:
 
 def _converted(text: str, kind: str | None, element: Element) -> ParameterValue:
     if kind is None:
-        return read_value(text, element.where)
+        return read_value(text, element.where) if text else ""
     try:
         if kind == "str":
             return text

@@ -62,7 +62,7 @@ class Graph:
         """A node, in the executor; `arguments` are ROS arguments of this node alone."""
         from rclpy.node import Node
 
-        made = (kind or Node)(name, cli_args=list(arguments) or None, **kwargs)
+        made = (kind or Node)(name, cli_args=["--ros-args", *arguments] if arguments else None, **kwargs)
         self.nodes.append(made)
         self.executor.add_node(made)
         return made
@@ -113,7 +113,7 @@ class Peer:
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, _ROOTS))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, _ROOTS), os.environ.get("PYTHONPATH", "")])},
         )
         for pipe in (self.process.stdout, self.process.stderr):
             threading.Thread(target=self._read, args=(pipe,), daemon=True).start()

@@ -106,7 +106,7 @@ class Managed(LifecycleNode):  # type: ignore[misc]
         wanted = self.get_parameter("outcome").value
         if wanted == "raise":
             raise RuntimeError("as asked")
-        return TransitionCallbackReturn[wanted.upper()]
+        return getattr(TransitionCallbackReturn, wanted.upper())
 
     def on_configure(self, state: Any) -> TransitionCallbackReturn:
         return self.outcome()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,11 +133,11 @@ def test_parameters_come_from_files_and_the_command_line(graph: Graph, tmp_path:
 
     file = tmp_path / "robot.yaml"
     file.write_text(
-        "/**:\n  ros__parameters:\n    everywhere: 1\n    nested: {deep: {value: [1, 2.5]}}\n    text: '1.5'\n"
+        "/**:\n  ros__parameters:\n    everywhere: 1\n    nested: {deep: {value: [1.0, 2.5]}}\n    text: '1.5'\n"
         "/cell:\n  robot:\n    ros__parameters: {everywhere: 2, flag: off, small: 1e-3}\n"
         "/*/other:\n  ros__parameters: {everywhere: 3}\n/*/robot:\n  ros__parameters: {starred: true}\n"
     )
-    arguments = ["-r", "__ns:=/cell", "--params-file", str(file), "-p", "words:=['a', 'b']", "-p", "robot:only:=-0x10"]
+    arguments = ["-r", "__ns:=/cell", "--params-file", str(file), "-p", "words:=['a', 'b']", "-p", "only:=-0x10"]
     node = graph.node("robot", *arguments, "-p", "elsewhere:only:=1", "-p", "quoted:='7'")
     defaults: dict[str, Any] = {"everywhere": 0, "flag": True, "small": 1.0, "starred": False, "only": 0}
     defaults |= {"nested.deep.value": [0.0], "text": "", "words": [""], "quoted": "", "untouched": "mine"}
@@ -153,7 +154,7 @@ def test_parameters_come_from_files_and_the_command_line(graph: Graph, tmp_path:
         "quoted": "7",
         "untouched": "mine",
     }
-    other = graph.node("picky", "-p", "number:=text", "-p", "gain:=9.0")
+    other = graph.node("picky", "-p", "number:=text", "-p", "picky:gain:=9.0", "-p", "elsewhere:late:=1.0")
     with pytest.raises(InvalidParameterTypeException, match="number"):
         other.declare_parameter("number", 1)
     with pytest.raises(InvalidParameterValueException, match="out of range"):
@@ -210,10 +211,41 @@ def test_parameter_rules_within_a_node(graph: Graph) -> None:
     assert {name: item.value for name, item in node.get_parameters_by_prefix("group").items()} == {"a": 1, "b": "two"}
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1e-3", 1e-3), ("0x10", 16), ("-0x10", -16), ("010", 8), ("09", 9.0), ("+1", 1), (".5", 0.5), ("1.", 1.0)),
+        *(("-.inf", -math.inf), ("inf", math.inf), ("9223372036854775808", 2.0**63), ("1e5", 1e5), ("1_000", "1_000")),
+        *(("y", True), ("Off", False), ("tRue", "tRue"), ("'1'", "1"), ("!!str 1", "1"), ("a:b", "a:b"), ("~", "~")),
+        *(("1e", "1e"), ("1.0e400", "1.0e400"), ("null", "null"), ("2021-01-01", "2021-01-01"), ("a #b", "a")),
+        *(("[true, n]", [True, False]), ("[0x1, 2]", [1, 2]), ("['a', b]", ["a", "b"]), ("''", "")),
+    ],
+)
+def test_values_are_read_as_rcl_reads_them(graph: Graph, text: str, value: object) -> None:
+    from rcl_interfaces.msg import ParameterDescriptor
+
+    node = graph.node("reader", "-p", f"value:={text}")
+    found = node.declare_parameter("value", None, ParameterDescriptor(dynamic_typing=True)).value
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2.5]", "[1, b]", "%", "{a: 1}", "-"])
+def test_values_that_rcl_refuses_are_refused(graph: Graph, text: str) -> None:
+    with pytest.raises(RuntimeError):
+        graph.node("reader", "-p", f"value:={text}")
+
+
 def test_wrong_ros_arguments_are_refused(graph: Graph, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("robot: {ros__parameters: {mixed: [1, text]}}")
-    for arguments in (["-r", "no_arrow"], ["-p", "novalue"], ["--unknown"], ["-r"], ["--log-level", "loud"]):
+    for arguments in (
+        ["-r", "no_arrow"],
+        ["-p", "novalue"],
+        ["--unknown"],
+        ["-r"],
+        ["-p", "/**/wrong:a:=1"],
+        ["--log-level", "loud"],
+    ):
         with pytest.raises(RuntimeError):
             graph.node("wrong", *arguments)
     for file in (bad, tmp_path / "missing.yaml"):

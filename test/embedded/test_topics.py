@@ -183,7 +183,7 @@ def test_names(graph: Graph) -> None:
     assert node.resolve_topic_name("state") == "/cell/status"
     assert node.resolve_topic_name("/state") == "/state"
     assert node.create_publisher(String, "state", 1).topic_name == "/cell/status"
-    for bad in ("", "a b", "a//b", "1a", "a/", "~a", "a~"):
+    for bad in ("", "a b", "a//b", "1a", "a/", "a~"):
         with pytest.raises(InvalidTopicNameException):
             node.create_publisher(String, bad, 1)
     with pytest.raises(InvalidNodeNameException):

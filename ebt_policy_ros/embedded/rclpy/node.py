@@ -78,7 +78,7 @@ class Node(NodeParameters, NodeGraph):
         self._is_destroyed = False
         self._default_callback_group = MutuallyExclusiveCallbackGroup()
         self._rate_group = ReentrantCallbackGroup()
-        self._arguments = [parse(["--ros-args", *cli_args])] if cli_args else []
+        self._arguments = [parse(cli_args)] if cli_args else []
         if use_global_arguments:
             self._arguments.append(self._context._arguments)
         self._set_names(node_name, namespace or "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, EnumMeta
 from functools import wraps
 from typing import Any
 
@@ -12,7 +12,14 @@ from ebt_policy_ros.embedded.unsupported import module_getattr
 from ._state_machine import LifecycleState
 
 
-class TransitionCallbackReturn(Enum):
+class _NativeEnum(EnumMeta):
+    """The real enumeration is a native one: its members are attributes, and it cannot be subscripted."""
+
+    def __getitem__(cls, name: str) -> Any:
+        raise TypeError(f"'{cls.__name__}' is not subscriptable, use getattr")
+
+
+class TransitionCallbackReturn(Enum, metaclass=_NativeEnum):
     """What a transition callback says of its outcome."""
 
     SUCCESS = 97
