@@ -15,17 +15,22 @@ if importlib.util.find_spec("rclpy") is None:
     ebt_policy_ros.embedded.install()
 
 
-@pytest.fixture(autouse=True)
-def domain(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A ROS domain nobody else on this machine uses, not visible outside it."""
+def use_own_domain(environment: pytest.MonkeyPatch) -> int:
+    """Sets a ROS domain nobody else on this machine uses, not visible outside it."""
     from ebt_policy_ros.cli.isolation import free_domain
 
     number = free_domain()
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    environment.setenv("ROS_DOMAIN_ID", str(number))
+    environment.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    environment.setenv("ROS_LOCALHOST_ONLY", "1")
+    environment.setenv("OMP_NUM_THREADS", "1")
     return number
+
+
+@pytest.fixture(autouse=True)
+def domain(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A domain of its own for every test."""
+    return use_own_domain(monkeypatch)
 
 
 @pytest.fixture
