@@ -71,6 +71,15 @@ class Motion:
     clamps: Mapping[str, Floats]
     """Limit name -> (B,) number of changed values."""
 
+    def resting_for(self, rest_ns: int) -> Motion:
+        """The same motion, and ``rest_ns`` more at its last knot, where it rests."""
+        return Motion(
+            (*self.offsets_ns, self.offsets_ns[-1] + rest_ns),
+            np.concatenate([self.positions, self.positions[:, -1:]], axis=1),
+            np.concatenate([self.velocities, np.zeros_like(self.velocities[:, -1:])], axis=1),
+            self.clamps,
+        )
+
 
 class SafetyStage:
     """The limits of one robot applied to chunks of one period."""
@@ -80,6 +89,7 @@ class SafetyStage:
         self._half_ns = period_ns // 2
         self._period_ns = period_ns
         self._blend_s = settings.blend_s
+        self._rest_ns = round(settings.rest_s * 1e9)
         longest_step_s = (period_ns - self._half_ns) * (1.0 + SHORTEST_STEP) * 1e-9
         self._longest_step_s = longest_step_s
         self._velocity = robot.per_joint("velocity")
@@ -120,8 +130,12 @@ class SafetyStage:
         return self._admit(motion, splice, {})
 
     def brake(self, splice: Splice) -> SafeChunk:
-        """To rest as fast as the acceleration limits allow, along no particular path."""
-        motion = self._rest(splice.positions[None], splice.velocities[None])
+        """To rest as fast as the acceleration limits allow, along no particular path; then at rest for ``rest_s``.
+
+        Without that rest the motion would be over within a few knots, and a controller that gets it late, on a loaded
+        machine or network, would refuse it as ended and run on.
+        """
+        motion = self._rest(splice.positions[None], splice.velocities[None]).resting_for(self._rest_ns)
         return self._admit(motion, splice, {}).chunk
 
     def judge(

@@ -182,6 +182,8 @@ class SafetySettings(Checked):
     blend_s: float = setting(0.05, above=0.0)
     """Time constant with which the difference between running command and new chunk is taken up [s]; at least one
     half chunk period is used."""
+    rest_s: float = setting(1.0, above=0.0)
+    """How long a braking trajectory goes on at rest [s]: one that reaches the controller late has not ended yet."""
 
 
 @dataclass(frozen=True)
