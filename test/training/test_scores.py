@@ -1,0 +1,159 @@
+"""Score heads, calibration and measurement, on made-up rollouts."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from policy import small
+
+from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
+from ebt_policy_ros.core.types import Minimum, Outcome
+from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
+from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
+from ebt_policy_ros.training import calibrate as calibration
+from ebt_policy_ros.training import fit_heads, measure
+from ebt_policy_ros.training.dataset import Demonstrations
+from ebt_policy_ros.training.fit_heads import Familiar
+from ebt_policy_ros.training.rollout import Rollout
+
+from . import demonstrations
+
+
+def minimum(energy, **terms):
+    return Minimum(
+        chunk=np.zeros((4, 3)),
+        energy=energy,
+        trace=np.array([energy + 1, energy]),
+        outcome=Outcome.DESCENDED,
+        steps=1,
+        network_evaluations=1,
+        candidate_energies=np.array([energy]),
+        terms=terms,
+    )
+
+
+def familiar(count=600, seed=0):
+    """Energies that depend on the observation, with a spread that does too."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.rand((count, 1, 6), generator=generator) * 2 - 1
+    positions = torch.rand((count, 2), generator=generator) * 2 - 1
+    noise = torch.randn(count, generator=generator) * torch.where(positions[:, 0] > 0, 0.5, 0.05)
+    energies = -40 + 5 * features[:, 0, 0] + noise
+    return Familiar(features, positions, energies, torch.arange(count) % 4 == 0)
+
+
+def test_heads_learn_the_expected_energy_and_its_spread():
+    heads = fit_heads.fit(familiar(), steps=200)
+    fresh = familiar(seed=1)
+    expected, scale, _ = heads(fresh.features, fresh.positions).unbind(1)
+    residual = (fresh.energies - expected).abs()
+    assert residual.mean() < 0.5 * (fresh.energies - fresh.energies.mean()).abs().mean()
+    wide = fresh.positions[:, 0] > 0.3
+    narrow = fresh.positions[:, 0] < -0.3
+    assert scale[wide].mean() > 1.3 * scale[narrow].mean()
+
+
+def test_what_is_far_from_the_data_is_unfamiliar():
+    heads = fit_heads.fit(familiar(), steps=200)
+    fresh = familiar(seed=1)
+    near = heads(fresh.features, fresh.positions)[:, 2]
+    far = heads(fresh.features * 3, fresh.positions * 3)[:, 2]
+    assert 0.5 < near.median() < 2
+    assert measure.auroc(near.tolist(), far.tolist()) > 0.9
+
+
+def test_heads_enter_the_bundle_and_drop_its_calibration(tmp_path):
+    data = Demonstrations.load(demonstrations.write(tmp_path / "data"))
+    trained = small.network()
+    bundle = replace(small.bundle_of(trained), calibration={"weights_sha256": "old"})
+    known = fit_heads.from_demonstrations(bundle, trained.requires_grad_(False), data, rows=40, seed=0)
+    assert known.features.shape == (40, 1, trained.architecture.camera_features)
+    assert known.for_spread.any()
+    assert not known.for_spread.all()
+    saved = fit_heads.with_heads(bundle, fit_heads.fit(known, steps=5)).save(tmp_path / "model")
+    loaded = Bundle.load(tmp_path / "model")
+    assert loaded.calibration is None
+    assert loaded.weights_sha256 == saved.weights_sha256 != bundle.weights_sha256
+    terms = TorchMinimiser(loaded, "cpu").minimise(small.observation(), steps=1, starts=1, seed=0).terms
+    assert set(terms) == {"expected_energy", "energy_scale", "unfamiliarity"}
+
+
+def test_only_successful_episodes_are_familiar():
+    failed = Rollout(0, success=False, positions=[np.zeros(3)], images={"front": [np.zeros((16, 16, 3), np.uint8)]})
+    with pytest.raises(EbtPolicyError, match="no episode"):
+        fit_heads.from_rollouts(small.bundle_of(small.network()), small.network(), [failed], 0)
+
+
+@pytest.fixture
+def model(tmp_path):
+    small.bundle_of(small.network()).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def rollouts(count):
+    """Episode i has the highest score i; every tenth failed, with a score that must not count."""
+    return [
+        Rollout(seed=i, success=i % 10 != 9, times_s=[0.0, 0.4], minima=[minimum(-50.0), minimum(float(i))])
+        for i in range(count)
+    ]
+
+
+def test_calibration_is_conformal_over_successful_episodes_maxima(model, monkeypatch):
+    monkeypatch.setattr(calibration, "run_episodes", lambda _dir, seeds, **_options: rollouts(len(seeds)))
+    result = calibration.calibrate(model, episodes=100, alpha=0.1)
+    good = [i for i in range(100) if i % 10 != 9]
+    assert result["calibration"]["threshold"] == good[int(np.ceil(91 * 0.9)) - 1]
+    assert result["calibration"]["n"] == result["successes"] == 90
+    bundle = Bundle.load(model)
+    assert bundle.calibration["weights_sha256"] == bundle.weights_sha256
+    uncertainty = Uncertainty(Calibration.from_mapping(bundle.calibration), bundle.weights_sha256)
+    assert uncertainty.score(minimum(1e3)) > uncertainty.threshold > uncertainty.score(minimum(5.0))
+
+
+def test_too_few_episodes_are_refused_and_the_bundle_stays(model, monkeypatch):
+    monkeypatch.setattr(calibration, "run_episodes", lambda _dir, seeds, **_options: rollouts(len(seeds)))
+    with pytest.raises(SettingsError, match="needs 19 episodes"):
+        calibration.calibrate(model, episodes=10, alpha=0.05)
+    assert Bundle.load(model).calibration is None
+
+
+def test_calibration_reports_a_policy_that_never_succeeds(model, monkeypatch, capsys):
+    monkeypatch.setattr(calibration, "run_episodes", lambda _dir, _seeds, **_options: [Rollout(0)])
+    assert calibration.main(["--model", str(model)]) == 2
+    assert "none of 100 episodes succeeded" in capsys.readouterr().err
+
+
+def test_area_under_the_curve():
+    assert measure.auroc([0, 1, 2], [3, 4]) == 1.0
+    assert measure.auroc([3, 4], [0, 1]) == 0.0
+    assert measure.auroc([1, 1], [1]) == 0.5
+    assert measure.auroc([], [1.0]) is None
+
+
+def test_measurement_counts_alarms_before_failures(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(calibration, "run_episodes", lambda _dir, seeds, **_options: rollouts(len(seeds)))
+    calibration.calibrate(model, episodes=100, alpha=0.1)
+
+    def run(_dir, seeds, *, perturb=None, **_options):
+        if perturb is None:
+            return [Rollout(s, success=True, times_s=[0.0, 1.0], minima=[minimum(0.0), minimum(1.0)]) for s in seeds]
+        return [
+            Rollout(
+                s, success=s % 2 == 0, disturbed_s=0.5, times_s=[0.0, 1.0],
+                minima=[minimum(0.0), minimum(3.0 if s % 2 == 0 else 500.0)],
+            )
+            for s in seeds
+        ]  # fmt: skip
+
+    monkeypatch.setattr(measure, "run_episodes", run)
+    assert measure.main(["--model", str(model), "--calm", "4", "--disturbed", "6", "--json", str(tmp_path / "m")]) == 0
+    result = json.loads((tmp_path / "m").read_text())
+    assert result["calm"] == {"episodes": 4, "successes": 4, "false_alarms": 0}
+    assert result["teleport"] == {
+        "episodes": 6, "successes": 3, "failures_with_alarm": 3, "successes_with_alarm": 0,
+    }  # fmt: skip
+    assert result["fails"]["score_1s"] == 1.0
+    assert result["disturbed"]["score"] == 1.0
