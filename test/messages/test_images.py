@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebt_policy_ros.core.errors import MessageError
@@ -175,6 +175,7 @@ def test_claimed_size_is_refused_before_decoding() -> None:
 SIZES = st.one_of(st.integers(-2, 40), st.integers(), st.text(max_size=3), st.floats())
 
 
+@settings(deadline=None)  # no test times anything
 @given(
     encoding=st.one_of(st.sampled_from(ENCODINGS), st.text(max_size=12), st.none()),
     height=SIZES,
@@ -194,6 +195,7 @@ def test_any_image_is_a_picture_or_a_reason(encoding, height, width, step, big, 
     assert decoded.dtype == np.uint8
 
 
+@settings(deadline=None)  # no test times anything
 @given(
     encoding=st.sampled_from(ENCODINGS),
     height=st.integers(1, 9),
@@ -213,6 +215,7 @@ def test_well_formed_images_of_any_size(encoding: str, height: int, width: int, 
         assert decode_image(message).shape == (height, width, 3)
 
 
+@settings(deadline=None)  # no test times anything
 @given(
     prefix=st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n"]),
     body=st.binary(max_size=300),

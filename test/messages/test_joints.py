@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebt_policy_ros.core.errors import MessageError
@@ -58,6 +58,7 @@ def test_a_bad_stamp_is_a_reason() -> None:
         read_joint_state(message, WANTED)
 
 
+@settings(deadline=None)  # no test times anything
 @given(
     names=st.one_of(st.none(), st.lists(st.sampled_from(["a", "b", "c", "d", ""]), max_size=6)),
     positions=st.one_of(
