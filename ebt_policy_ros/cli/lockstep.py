@@ -1,8 +1,4 @@
-"""Episodes in lockstep: simulator and policy take turns in one process, and thinking takes no simulated time.
-
-Everything between camera and joint target is the node's own: pipeline, retry, safety, splice, controller. Only the
-middleware is left out, and with it everything that depends on how fast the machine is.
-"""
+"""Lockstep episodes as the records of results and reports, every trajectory judged as in the live demo."""
 
 from __future__ import annotations
 
@@ -13,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord
 from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules
 from ebt_policy_ros.core.cycle import Cycle, State
-from ebt_policy_ros.core.types import Instant
-from ebt_policy_ros.messages import TrajectoryReading
-from ebt_policy_ros.nodes.sim_world import Disturbance, SimWorld
+from ebt_policy_ros.sim.lockstep import Turn, play
+from ebt_policy_ros.sim.world import Disturbance, SimWorld
 
 if TYPE_CHECKING:
     from ebt_policy_ros.core.pipeline import Pipeline
@@ -33,25 +28,12 @@ class Lockstep:
     def episode(self, index: int, seed: int, disturbance: Disturbance | None = None) -> EpisodeRecord:
         """Runs one episode to success, give-up or the time limit."""
         world, record, began_s = self._world, EpisodeRecord(index, seed), time.monotonic()
-        world.reset(seed)
-        if disturbance is not None:
-            world.disturb(disturbance)
-        self._pipeline.clear()
-        self._pipeline.reset(seed)
         self._rules.restart()
-        while world.elapsed_s < self._time_limit_s and not record.success and not record.gave_up:
-            now_ns = world.arm.time_ns
-            now = Instant(now_ns, now_ns)
-            self._sense(now)
-            if self._pipeline.is_due(now):
-                thought_s = time.monotonic()
-                cycle = self._pipeline.act(self._pipeline.think(now), now)
-                latency_ms = (time.monotonic() - thought_s) * 1e3
-                record.cycles.append(cycle_record(cycle, world.elapsed_s, latency_ms))
-                self._command(cycle, now_ns, record)
-                record.gave_up = cycle.state is State.GIVEN_UP
-            world.step(now_ns)
-            record.success = world.success_ns is not None
+        for turn in play(world, self._pipeline, seed, disturbance=disturbance, time_limit_s=self._time_limit_s):
+            record.cycles.append(cycle_record(turn.cycle, turn.elapsed_s, turn.latency_ms))
+            self._judge(turn, record)
+            record.gave_up = turn.cycle.state is State.GIVEN_UP
+        record.success = world.success_ns is not None
         record.duration_s, record.duration_wall_s = world.elapsed_s, time.monotonic() - began_s
         record.num_rejected = world.num_rejected
         world.num_rejected = 0
@@ -59,23 +41,13 @@ class Lockstep:
             record.perturbed_at_s = (world.disturbed_ns - world.began_ns) / 1e9
         return record
 
-    def _sense(self, now: Instant) -> None:
-        """Joints at every tick; pictures, which cost most of an episode's time, only where they can matter."""
-        arm, positions = self._world.arm, self._world.arm.positions()
-        self._pipeline.add_joints(now.ros_ns, now.steady_ns, arm.joint_names, positions, arm.velocities())
-        self._rules.measure(positions)
-        if self._pipeline.wants_images(now):
-            for camera in arm.camera_names:
-                self._pipeline.add_image(camera, now.ros_ns, now.steady_ns, arm.render(camera))
-
-    def _command(self, cycle: Cycle, now_ns: int, record: EpisodeRecord) -> None:
-        command = cycle.command
-        if command is None:
-            return
-        values = (command.start_ns, command.joint_names, command.times_s, command.positions, command.velocities)
-        record.num_trajectories += 1
-        record.violations += self._rules.check(Trajectory(*values), now_ns)
-        self._world.follow(TrajectoryReading(*values), now_ns)
+    def _judge(self, turn: Turn, record: EpisodeRecord) -> None:
+        command = turn.cycle.command
+        self._rules.measure(turn.positions)
+        if command is not None:
+            values = (command.start_ns, command.joint_names, command.times_s, command.positions, command.velocities)
+            record.num_trajectories += 1
+            record.violations += self._rules.check(Trajectory(*values), turn.now_ns)
 
 
 def cycle_record(cycle: Cycle, time_s: float, latency_ms: float) -> CycleRecord:

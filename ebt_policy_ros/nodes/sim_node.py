@@ -21,7 +21,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.messages import read_trajectory
 from ebt_policy_ros.nodes.running import run, run_and_exit
 from ebt_policy_ros.nodes.sim_senses import SimSenses
-from ebt_policy_ros.nodes.sim_world import Disturbance, SimWorld
+from ebt_policy_ros.sim.world import Disturbance, SimWorld
 
 _EPISODE_TICKS = 4
 """Control periods between two ``~/episode`` messages (5 Hz)."""

@@ -14,7 +14,7 @@ from std_msgs.msg import Bool
 
 from ebt_policy_ros.messages import encode_image, joint_state_message, set_stamp_ns
 from ebt_policy_ros.messages.status import diagnostic_array
-from ebt_policy_ros.nodes.sim_world import camera_matrix
+from ebt_policy_ros.sim.world import camera_matrix
 
 
 class SimSenses:

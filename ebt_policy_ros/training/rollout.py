@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ebt_policy_ros.core.types import Floats, Instant, Minimum, Pixels
+from ebt_policy_ros.core.types import Floats, Minimum, Pixels
 
 if TYPE_CHECKING:
     from ebt_policy_ros.core.pipeline import Pipeline
@@ -52,46 +52,23 @@ def run_episode(
 
     ``perturb``: happens once, when the tool comes within 10 cm of the cube.
     """
-    from ebt_policy_ros.core.pipeline import State
-    from ebt_policy_ros.sim.controller import TrajectoryController
+    from ebt_policy_ros.sim.lockstep import play
+    from ebt_policy_ros.sim.world import Disturbance, SimWorld
 
-    arm.reset(seed)
-    pipeline.clear()
-    pipeline.reset(seed)
-    controller = TrajectoryController(arm.joint_names, arm.positions())
-    rollout, began_ns = Rollout(seed), arm.time_ns
-    while (arm.time_ns - began_ns) * 1e-9 < time_limit_s and not arm.is_success:
-        now = Instant(arm.time_ns, arm.time_ns)
-        near = perturb is not None and np.linalg.norm(arm.tool_pose()[0] - arm.object_pose("cube")[0]) < 0.1
-        if perturb is not None and rollout.disturbed_s is None and near and arm.perturb(perturb):
-            rollout.disturbed_s = (now.ros_ns - began_ns) * 1e-9
-        pipeline.add_joints(now.ros_ns, now.steady_ns, arm.joint_names, arm.positions(), arm.velocities())
-        images = {camera: arm.render(camera) for camera in arm.camera_names}
-        for camera, image in images.items():
-            pipeline.add_image(camera, now.ros_ns, now.steady_ns, image)
-        if pipeline.is_due(now):
-            cycle = pipeline.act(pipeline.think(now), now)
-            if cycle.minimum is not None:
-                rollout.times_s.append((now.ros_ns - began_ns) * 1e-9)
-                rollout.minima.append(cycle.minimum)
-                rollout.positions.append(arm.positions())
-                for camera in images if keep_images else ():
-                    rollout.images.setdefault(camera, []).append(images[camera])
-            if cycle.command is not None:
-                c = cycle.command
-                controller.accept(
-                    start_ns=c.start_ns,
-                    joint_names=c.joint_names,
-                    times_s=c.times_s,
-                    positions=c.positions,
-                    velocities=c.velocities,
-                    now_ns=now.ros_ns,
-                )
-            if cycle.state is State.GIVEN_UP:
-                break
-        arm.step(controller.sample(now.ros_ns))
-    rollout.success = arm.is_success
-    rollout.duration_s = (arm.time_ns - began_ns) * 1e-9
+    world = SimWorld(arm, "cube", seed, lambda _text: None)
+    disturbance = Disturbance(perturb, within_m=0.1) if perturb is not None else None
+    rollout = Rollout(seed)
+    for turn in play(world, pipeline, seed, disturbance=disturbance, time_limit_s=time_limit_s):
+        if turn.cycle.minimum is not None:
+            rollout.times_s.append(turn.elapsed_s)
+            rollout.minima.append(turn.cycle.minimum)
+            rollout.positions.append(turn.positions)
+            for camera, image in turn.images.items() if keep_images else ():
+                rollout.images.setdefault(camera, []).append(image)
+    if world.disturbed_ns is not None:
+        rollout.disturbed_s = (world.disturbed_ns - world.began_ns) * 1e-9
+    rollout.success = world.success_ns is not None
+    rollout.duration_s = world.elapsed_s
     return rollout
 
 

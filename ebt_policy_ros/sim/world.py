@@ -1,4 +1,4 @@
-"""The simulated episode behind sim_node: arm, controller and what happens to the scene. One thread, no middleware."""
+"""A simulated episode: arm, controller and what happens to the scene. One thread, no middleware."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ebt_policy_ros.core.errors import MessageError, SettingsError
+from ebt_policy_ros.core.types import SafeChunk
 from ebt_policy_ros.messages import TrajectoryReading
 from ebt_policy_ros.sim.controller import RejectedTrajectory, TrajectoryController
 
@@ -87,7 +88,7 @@ class SimWorld:
             raise SettingsError(f"perturbation '{disturbance.kind}': the task has {', '.join(known) or 'none'}")
         self._disturbances.append(disturbance)
 
-    def follow(self, trajectory: TrajectoryReading, now_ns: int) -> None:
+    def follow(self, trajectory: TrajectoryReading | SafeChunk, now_ns: int) -> None:
         """Hands a trajectory to the controller; a refusal is counted and logged with its reason."""
         if 0 < trajectory.start_ns < self.began_ns:
             # Planned for the arm as it stood in the episode before: a real arm is never put elsewhere at once.

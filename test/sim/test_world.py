@@ -9,16 +9,13 @@ import pytest
 
 from ebt_policy_ros.core.errors import MessageError, SettingsError
 from ebt_policy_ros.messages import TrajectoryReading
-from ebt_policy_ros.nodes.sim_world import Disturbance, SimWorld, camera_matrix
-
-from .needs import needs_robosuite
+from ebt_policy_ros.sim.world import Disturbance, SimWorld, camera_matrix
 
 pytestmark = pytest.mark.sim
 
 
 @pytest.fixture(scope="module")
-def simulator() -> Iterator[object]:
-    needs_robosuite()
+def simulator(needs_robosuite: None) -> Iterator[object]:
     from ebt_policy_ros.sim.arm import SimulatedArm
 
     arm = SimulatedArm("lift", image_size=32)
