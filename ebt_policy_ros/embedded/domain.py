@@ -51,8 +51,9 @@ def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
         scope = "LOCALHOST"
     peers = [peer for peer in environment.get("ROS_STATIC_PEERS", "").split(";") if peer]
     general = discovery = ""
+    given = environment.get("CYCLONEDDS_URI", "")
     if scope in ("LOCALHOST", "OFF"):
-        general = "<General><AllowMulticast>false</AllowMulticast></General>"
+        general = f"<General>{'' if given else _loopback(peers)}<AllowMulticast>false</AllowMulticast></General>"
     if scope == "OFF":
         discovery = f"<ParticipantIndex>none</ParticipantIndex><Tag>ros_discovery_off_{os.getpid()}</Tag>"
     elif scope != "SYSTEM_DEFAULT":
@@ -64,8 +65,13 @@ def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
     buffers = '<Internal><SocketReceiveBufferSize max="8MB"/><SocketSendBufferSize max="4MB"/></Internal>'
     discovery = f"<Discovery>{discovery}</Discovery>" if discovery else ""
     written = f'<CycloneDDS><Domain id="any">{general}{discovery}{buffers}</Domain></CycloneDDS>'
-    given = environment.get("CYCLONEDDS_URI", "")
     return f"{written},{given}" if given else written
+
+
+def _loopback(peers: list[str]) -> str:
+    """ROS 2 announces itself at 127.0.0.1, so that is where we listen; other peers need another interface, too."""
+    others = '<NetworkInterface autodetermine="true"/>' if peers else ""
+    return f'<Interfaces>{others}<NetworkInterface address="127.0.0.1"/></Interfaces>'
 
 
 def enter_domain(number: int) -> None:

@@ -77,7 +77,11 @@ def test_what_is_not_supported_is_named() -> None:
     ("environment", "expected", "absent"),
     [
         ({}, ["<ParticipantIndex>auto"], ["AllowMulticast", "<Peers>"]),
-        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, ["AllowMulticast>false", '"localhost"'], ["<Tag>"]),
+        (
+            {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
+            ["AllowMulticast>false", '"localhost"', "127"],
+            ["<Tag>", "autod"],
+        ),
         ({"ROS_LOCALHOST_ONLY": "1"}, ["AllowMulticast>false", '"localhost"'], []),
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}, ["AllowMulticast>false", "<Tag>ros_discovery_off_"], ["<Peers>"]),
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}, [], ["Multicast", "Participant", "<Peers>"]),
