@@ -120,7 +120,8 @@ def _is_coloured() -> bool:
 class _CallSite:
     """What the filters remember of one line of code."""
 
-    def __init__(self) -> None:
+    def __init__(self, severity: LoggingSeverity, name: str, filters: frozenset[str]) -> None:
+        self.severity, self.name, self.filters = severity, name, filters
         self.has_logged = False
         self.has_skipped = False
         self.last_ns: int | None = None
@@ -167,13 +168,26 @@ class RcutilsLogger:
             caller, last = ("", "", 0), 0
         else:
             caller, last = (frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno), frame.f_lasti
-        if filters and not self._passes(filters, (caller[1], caller[2], last)):
+        site = self._site((caller[1], caller[2], last), severity, filters)
+        if filters and not self._passes(filters, site):
             return False
         _emit(severity, str(filters.get("name") or self.name), str(message), caller)
         return True
 
-    def _passes(self, filters: dict[str, Any], key: tuple[str, int, int]) -> bool:
-        site = self._sites.setdefault(key, _CallSite())
+    def _site(self, key: tuple[str, int, int], severity: LoggingSeverity, filters: dict[str, Any]) -> _CallSite:
+        """What is remembered of a line of code; ValueError when it logs otherwise than before, as rclpy refuses it."""
+        name = str(filters.get("name") or self.name)
+        wanted = frozenset(filter_name for filter_name, value in filters.items() if filter_name != "name" and value)
+        site = self._sites.setdefault(key, _CallSite(severity, name, wanted))
+        if severity != site.severity:
+            raise ValueError("Logger severity cannot be changed between calls.")
+        if name != site.name:
+            raise ValueError("Logger name cannot be changed between calls.")
+        if wanted != site.filters:
+            raise ValueError("Requested logging filters cannot be changed between calls.")
+        return site
+
+    def _passes(self, filters: dict[str, Any], site: _CallSite) -> bool:
         if filters.get("skip_first") and not site.has_skipped:
             site.has_skipped = True
             return False

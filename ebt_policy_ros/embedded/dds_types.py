@@ -55,11 +55,12 @@ def _field_type(desc: Any) -> Any:
     if kind == Nodetype.BASE:
         base, limit = detail
         if base == "string":
-            return types.bounded_str[limit] if limit else str
+            return types.bounded_str[limit] if limit else str  # type: ignore[misc]
         return _PRIMITIVES[base]
     if kind == Nodetype.NAME:
         return dds_type(detail)
     element, count = detail
     if kind == Nodetype.ARRAY:
-        return types.array[_field_type(element), count]
-    return types.sequence[_field_type(element), count] if count else types.sequence[_field_type(element)]
+        return types.array[_field_type(element), count]  # type: ignore[misc]
+    inner = _field_type(element)
+    return types.sequence[inner, count] if count else types.sequence[inner]  # type: ignore[misc]

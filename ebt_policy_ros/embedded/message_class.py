@@ -64,8 +64,9 @@ class _Field:
         self.count = 0
         if self.kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
             desc, self.count = desc[1]
-        self.message = find(desc[1]) if Nodetype(desc[0]) == Nodetype.NAME else None
-        self.type, self.limit = (desc[1], 0) if self.message else desc[1]
+        self.message: Any = find(desc[1]) if Nodetype(desc[0]) == Nodetype.NAME else None
+        described: tuple[str, int] = (desc[1], 0) if self.message else desc[1]
+        self.type, self.limit = described
         self.code = _CODES.get(self.type) if not self.message else None
         self.check_element = (
             (lambda value: isinstance(value, self.message)) if self.message else _element_check(self.type, self.limit)
@@ -98,7 +99,7 @@ class _Field:
     def _default_element(self) -> Any:
         if self.message:
             return self.message()
-        simple = {"bool": False, "byte": b"\x00", "string": "", "float32": 0.0, "float64": 0.0}
+        simple: dict[str, Any] = {"bool": False, "byte": b"\x00", "string": "", "float32": 0.0, "float64": 0.0}
         return simple.get(self.type, 0)
 
     def convert(self, value: Any) -> Any:
@@ -234,7 +235,7 @@ def _reader(made: type, fields: list[_Field]) -> Callable[..., Any]:
     ]
 
     def read(*values: Any) -> Any:
-        message = made.__new__(made)
+        message: Any = object.__new__(made)
         for setter, value in zip(setters, values, strict=True):
             if setter is not None:
                 store, convert = setter

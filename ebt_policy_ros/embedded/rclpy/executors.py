@@ -58,10 +58,11 @@ class Executor:
         self._tasks: list[Task] = []
         self._busy = 0
         self._idle = threading.Condition()
-        self._spinning = threading.Lock()
+        self._waiting = threading.RLock()
         self._local = threading.local()
         waker = weakref.WeakMethod(self.wake)
-        self._context._wakers.append(lambda: (waker() or _nothing)())
+        self._waker = lambda: (waker() or _nothing)()
+        self._context._wakers.append(self._waker)
 
     @property
     def context(self) -> Any:
@@ -85,12 +86,11 @@ class Executor:
                     return False
         with self._lock:
             self._nodes.clear()
-        if self._spinning.acquire(blocking=False):
-            try:
-                if self._waitset is not None:
-                    self._waitset.close()
-            finally:
-                self._spinning.release()
+            if self._waker in self._context._wakers:
+                self._context._wakers.remove(self._waker)
+        with self._waiting:
+            if self._waitset is not None:
+                self._waitset.close()
         return True
 
     def add_node(self, node: Any) -> bool:
@@ -211,26 +211,23 @@ class Executor:
             task = Task(work.callback, work.arguments, executor=self)
         else:
             task = Task(work, executor=self)
-        with self._idle:
-            self._busy += 1
-        task._on_finished = lambda: self._finished(entity)  # type: ignore[attr-defined]
+        task._on_finished = lambda: entity.callback_group.ending_execution(entity)  # type: ignore[attr-defined]
         return task
-
-    def _finished(self, entity: Any) -> None:
-        entity.callback_group.ending_execution(entity)
-        with self._idle:
-            self._busy -= 1
-            self._idle.notify_all()
 
     def _run(self, task: Task) -> None:
         """One step of a task; a coroutine that is not through stays with the executor."""
         is_over = True
         self._local.is_running = True
+        with self._idle:
+            self._busy += 1
         try:
             task()
             is_over = task.done() or task.cancelled()
         finally:
             self._local.is_running = False
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
             finished = getattr(task, "_on_finished", None)
             if is_over and finished is not None:
                 task._on_finished = None  # type: ignore[attr-defined]
@@ -246,6 +243,11 @@ class Executor:
                 task._waits_for.add_done_callback(lambda _: self.wake())
 
     def _wait(self, until_ns: int | None) -> None:
+        with self._waiting:
+            if not self._is_shutdown:
+                self._wait_for_work(until_ns)
+
+    def _wait_for_work(self, until_ns: int | None) -> None:
         self._refresh()
         limits = [] if until_ns is None else [until_ns - time.monotonic_ns()]
         open_others = [entity for entity in self._others if self.can_execute(entity)]
@@ -322,7 +324,7 @@ class MultiThreadedExecutor(Executor):
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         finished = super().shutdown(timeout_sec)
-        self._pool.shutdown(wait=finished, cancel_futures=True)
+        self._pool.shutdown(wait=finished and not getattr(self._local, "is_running", False), cancel_futures=True)
         return finished
 
 
