@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import math
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +19,13 @@ from torch import Tensor
 
 from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
 from ebt_policy_ros.policy.bundle import Bundle, CameraSpec, ChunkSpec, JointSpec, MinimiserDefaults
-from ebt_policy_ros.policy.energy import calibrate_step_size
+from ebt_policy_ros.policy.energy import calibrate_step_size, descend
 from ebt_policy_ros.policy.network import Architecture, EnergyNetwork
 from ebt_policy_ros.training import dataset
 from ebt_policy_ros.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ebt_policy_ros.training.dataset import Demonstrations
 from ebt_policy_ros.training.objective import Batch, Starts, draw_starts, reconstruction_losses
+from ebt_policy_ros.training.optimise import parameter_groups, pick_device, rate_at, unit_of, use_bfloat16
 from ebt_policy_ros.training.report import ProgressLine, draw_curve
 from ebt_policy_ros.training.settings import TrainSettings
 
@@ -46,7 +45,7 @@ class Trainer:
         self.settings, self.data = settings, demonstrations
         self.out = Path(settings.out)
         self.device = torch.device(pick_device(settings.device))
-        self.autocast = torch.bfloat16 if _use_bfloat16(settings.precision, self.device) else None
+        self.autocast = torch.bfloat16 if use_bfloat16(settings.precision, self.device) else None
         training, held_out = dataset.split_episodes(demonstrations.num_episodes, settings.held_out, settings.seed)
         self.rows, self.held_out_rows = demonstrations.rows(training), demonstrations.rows(held_out or training)
         self.num_training, self.num_held_out = len(training), len(held_out)
@@ -167,12 +166,7 @@ class Trainer:
             with torch.no_grad():
                 cache = self.average.observe(self.average.features(batch.images), batch.positions)
             start = torch.randn(batch.chunks.shape, generator=generator).to(self.device)
-            chunk = start
-            for _ in range(s.descent_steps):
-                with torch.enable_grad():
-                    point = chunk.detach().requires_grad_()
-                    (gradient,) = torch.autograd.grad(self.average.energy(cache, point).sum(), point)
-                chunk = point.detach() - self.average.step_size * gradient
+            chunk = descend(self.average, cache, start, s.descent_steps).chunks[-1]
             errors.append((chunk - batch.chunks).abs())
         error = torch.cat(errors)
         return {
@@ -271,43 +265,6 @@ class Trainer:
         if progress.history:
             draw_curve(progress.history, self.out / "curve.png")
         return self.bundle(progress).save(self.out)
-
-
-def rate_at(done: float, step: int, warmup_steps: int) -> float:
-    """Share of the learning rate: linear warm-up by steps, then cosine to 2 % over the budget."""
-    return min(1.0, (step + 1) / max(1, warmup_steps)) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
-
-
-def parameter_groups(network: EnergyNetwork, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Matrices with weight decay; vectors and embeddings without; the step size alone and faster."""
-    named = list(network.named_parameters())
-    alpha = [p for n, p in named if n == "log_step_size"]
-    plain = [p for n, p in named if n != "log_step_size" and (p.ndim < 2 or n.endswith("_place"))]
-    decayed = [p for n, p in named if p.ndim >= 2 and not n.endswith("_place")]
-    rate = settings.learning_rate
-    return [
-        {"params": decayed, "lr": rate, "weight_decay": settings.weight_decay},
-        {"params": plain, "lr": rate, "weight_decay": 0.0},
-        {"params": alpha, "lr": rate * settings.step_size_rate, "weight_decay": 0.0},
-    ]
-
-
-def unit_of(joint: str) -> str:
-    """Unit of a joint by its name: fingers and sliders are prismatic."""
-    return "m" if any(word in joint for word in ("finger", "prismatic", "slide")) else "rad"
-
-
-def pick_device(device: str) -> str:
-    """'auto' -> 'cuda' where there is one, else 'cpu'."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def _use_bfloat16(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def train(settings: TrainSettings, report: Callable[[str], None] | None = None) -> Bundle:
