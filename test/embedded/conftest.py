@@ -95,9 +95,13 @@ def graph(domain: int) -> Iterator[Graph]:
 
     rclpy.init(args=[])
     made = Graph()
-    yield made
-    made.close()
-    rclpy.try_shutdown()
+    try:
+        yield made
+    finally:
+        try:
+            made.close()
+        finally:
+            rclpy.try_shutdown()
 
 
 class Peer:

@@ -131,9 +131,34 @@ def test_endpoints_carry_the_type_hash(domain: int) -> None:
     rclpy.init(args=[])
     node = rclpy.create_node("hashed")
     node.create_publisher(String, "words", 1)
-    writers, _ = node._participant.endpoints()
+    writers, _ = node._rcl_participant.endpoints()
     (words,) = [writer for writer in writers if writer.topic_name == "rt/words"]
     assert words.type_name == "std_msgs::msg::dds_::String_"
     assert words.qos[Policy.Userdata].data.startswith(b"typehash=RIHS01_df668c740482")
     node.destroy_node()
     rclpy.shutdown()
+
+
+# Private names that rclpy's own Node and LifecycleNode use in Humble and in Jazzy: nobody's subclass can want them.
+RCLPY_NAMES = set(
+    "_allow_undeclared_parameters _callbacks _clients _clock _context _default_callback_group _descriptors _guards "
+    "_logger _managed_entities _on_set_parameters_callbacks _parameter_event_publisher _parameter_overrides "
+    "_parameter_service _parameters _publishers _rate_group _services _state_machine _subscriptions _time_source "
+    "_timers _wake_executor".split()
+)
+
+
+def test_a_subclass_can_use_any_name_that_is_free_in_rclpy(domain: int) -> None:
+    from . import provide  # noqa: F401
+
+    import rclpy  # isort: skip
+    from rclpy.lifecycle import LifecycleNode
+
+    if "embedded" not in str(rclpy.__file__):
+        pytest.skip("real rclpy")
+    rclpy.init(args=[])
+    node = LifecycleNode("crowded")
+    names = {name for name in (*vars(node), *dir(type(node))) if name.startswith("_") and not name.startswith("__")}
+    node.destroy_node()
+    rclpy.shutdown()
+    assert {name for name in names - RCLPY_NAMES if not name.startswith("_rcl_")} == set()

@@ -171,6 +171,18 @@ def test_log_lines_go_to_rosout(graph: Graph) -> None:
     assert (line.name, line.level, line.function) == ("deep.chatty", 30, "test_log_lines_go_to_rosout")
 
 
+def test_a_line_of_code_logs_in_one_severity_only(graph: Graph) -> None:
+    logger = graph.node("strict").get_logger()
+
+    def say(calm: bool) -> None:
+        (logger.info if calm else logger.warning)("one call, two severities")
+
+    say(True)
+    say(True)
+    with pytest.raises(ValueError, match="severity cannot be changed"):
+        say(False)
+
+
 def test_names(graph: Graph) -> None:
     from rclpy.exceptions import InvalidNodeNameException, InvalidTopicNameException
     from std_msgs.msg import String

@@ -33,7 +33,7 @@ class NodeParameters:
 
     PARAM_REL_TOL = 1e-6
 
-    def _init_parameters(self, overrides: dict[str, Parameter], allow_undeclared: bool) -> None:
+    def _rcl_init_parameters(self, overrides: dict[str, Parameter], allow_undeclared: bool) -> None:
         self._parameters: dict[str, Parameter] = {}
         self._descriptors: dict[str, Any] = {}
         self._parameter_overrides = overrides
@@ -53,18 +53,18 @@ class NodeParameters:
         declared: list[Parameter] = []
         descriptors: dict[str, Any] = {}
         for index, entry in enumerate(parameters):
-            parameter, descriptor = self._read_declaration(namespace, index, entry, ignore_override)
+            parameter, descriptor = self._rcl_read_declaration(namespace, index, entry, ignore_override)
             declared.append(parameter)
             descriptors[parameter.name] = descriptor
         known = [parameter.name for parameter in declared if parameter.name in self._parameters]
         if known:
             raise ParameterAlreadyDeclaredException(known)
         for parameter in declared:
-            self._declare(parameter, descriptors)
+            self._rcl_declare(parameter, descriptors)
         return [self._parameters[parameter.name] for parameter in declared]
 
-    def _declare(self, parameter: Parameter, descriptors: dict[str, Any]) -> None:
-        result = self._set_atomically([parameter], descriptors, allow_not_set_type=True)
+    def _rcl_declare(self, parameter: Parameter, descriptors: dict[str, Any]) -> None:
+        result = self._rcl_set_atomically([parameter], descriptors, allow_not_set_type=True)
         if result.successful:
             return
         if result.reason.startswith("Wrong parameter type"):
@@ -72,7 +72,9 @@ class NodeParameters:
             raise InvalidParameterTypeException(parameter, expected)
         raise InvalidParameterValueException(parameter.name, parameter.value, result.reason)
 
-    def _read_declaration(self, namespace: str, index: int, entry: Any, ignore_override: bool) -> tuple[Parameter, Any]:
+    def _rcl_read_declaration(
+        self, namespace: str, index: int, entry: Any, ignore_override: bool
+    ) -> tuple[Parameter, Any]:
         if not 1 <= len(entry) <= 3:
             raise TypeError(
                 f"Invalid parameter tuple length at index {index} in parameters list: {entry}; "
@@ -96,12 +98,12 @@ class NodeParameters:
                 stacklevel=4,
             )
             descriptor.dynamic_typing = True
-        value = self._typed_default(name, second, descriptor)
+        value = self._rcl_typed_default(name, second, descriptor)
         if not ignore_override and name in self._parameter_overrides:
             value = self._parameter_overrides[name].value
         return Parameter(name, value=value), descriptor
 
-    def _typed_default(self, name: str, second: Any, descriptor: Any) -> Any:
+    def _rcl_typed_default(self, name: str, second: Any, descriptor: Any) -> Any:
         """Writes the declared type into the descriptor; the default value, None when only a type was given."""
         if isinstance(second, Parameter.Type):
             if second is Parameter.Type.NOT_SET:
@@ -132,7 +134,7 @@ class NodeParameters:
     def has_parameter(self, name: str) -> bool:
         return name in self._parameters
 
-    def _type_number(self, name: str) -> int:
+    def _rcl_type_number(self, name: str) -> int:
         if name not in self._parameters and not self._allow_undeclared_parameters:
             raise ParameterNotDeclaredException(name)
         return int(self._parameters[name].type_.value) if name in self._parameters else 0
@@ -140,7 +142,7 @@ class NodeParameters:
     def get_parameter_type(self, name: str) -> Any:
         if not self.has_parameter(name) and self._allow_undeclared_parameters:
             return Parameter.Type.NOT_SET
-        return self._type_number(name)
+        return self._rcl_type_number(name)
 
     def get_parameter_types(self, names: list[str]) -> list[Any]:
         return [self.get_parameter_type(name) for name in _strings(names)]
@@ -171,25 +173,25 @@ class NodeParameters:
         return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> Any:
-        self._check_declared(parameter_list)
-        return self._set_or_create(parameter_list)
+        self._rcl_check_declared(parameter_list)
+        return self._rcl_set_or_create(parameter_list)
 
-    def _set_or_create(self, parameters: list[Parameter]) -> Any:
+    def _rcl_set_or_create(self, parameters: list[Parameter]) -> Any:
         new = {}
         if self._allow_undeclared_parameters:
             for parameter in parameters:
                 if parameter.name not in self._parameters:
                     new[parameter.name] = ParameterDescriptor(dynamic_typing=True)
-        return self._set_atomically(parameters, {**self._descriptors, **new}, is_declared=True)
+        return self._rcl_set_atomically(parameters, {**self._descriptors, **new}, is_declared=True)
 
-    def _check_declared(self, parameters: list[Parameter]) -> None:
+    def _rcl_check_declared(self, parameters: list[Parameter]) -> None:
         if not all(isinstance(parameter, Parameter) for parameter in parameters):
             raise TypeError(f"parameter must be instance of type '{Parameter!r}'")
         missing = [parameter.name for parameter in parameters if parameter.name not in self._parameters]
         if missing and not self._allow_undeclared_parameters:
             raise ParameterNotDeclaredException(missing)
 
-    def _set_atomically(
+    def _rcl_set_atomically(
         self,
         parameters: list[Parameter],
         descriptors: dict[str, Any],
@@ -197,7 +199,7 @@ class NodeParameters:
         is_declared: bool = False,
     ) -> Any:
         for parameter in parameters:
-            result = self._check(parameter, descriptors[parameter.name], check_read_only=is_declared)
+            result = self._rcl_check(parameter, descriptors[parameter.name], check_read_only=is_declared)
             if not result.successful:
                 return result
         for callback in self._on_set_parameters_callbacks:
@@ -209,14 +211,14 @@ class NodeParameters:
                 return _refused(f"Callback returned an invalid type: {type(result)}")
             if not result.successful:
                 return result
-        event = ParameterEvent(node=self._full_name())
+        event = ParameterEvent(node=self._rcl_full_name())
         for parameter in parameters:
-            self._store(parameter, descriptors[parameter.name], allow_not_set_type, event)
-        event.stamp = self._event_stamp()
-        self._publish_parameter_event(event)
+            self._rcl_store(parameter, descriptors[parameter.name], allow_not_set_type, event)
+        event.stamp = self._rcl_event_stamp()
+        self._rcl_publish_parameter_event(event)
         return SetParametersResult(**_OK)
 
-    def _store(self, parameter: Parameter, descriptor: Any, allow_not_set: bool, event: Any) -> None:
+    def _rcl_store(self, parameter: Parameter, descriptor: Any, allow_not_set: bool, event: Any) -> None:
         name, is_set = parameter.name, parameter.type_ is not Parameter.Type.NOT_SET
         if not is_set and not allow_not_set:
             if name in self._parameters:
@@ -259,12 +261,12 @@ class NodeParameters:
             value = Parameter(name, value=parameter_value_to_python(alternative_value))
         else:
             value = current
-        result = self._set_atomically([value], {name: descriptor})
+        result = self._rcl_set_atomically([value], {name: descriptor})
         if not result.successful:
             raise InvalidParameterValueException(name, value.value, result.reason)
         return self._parameters[name].get_parameter_value()
 
-    def _check(self, parameter: Parameter, descriptor: Any, check_read_only: bool) -> Any:
+    def _rcl_check(self, parameter: Parameter, descriptor: Any, check_read_only: bool) -> Any:
         """Read-only flag, type and range."""
         name = parameter.name
         if check_read_only and descriptor.read_only:
@@ -277,12 +279,12 @@ class NodeParameters:
             expected = Parameter.Type(descriptor.type)
             return _refused(f"Wrong parameter type, expected '{expected}' got '{parameter.type_}'")
         if parameter.type_ is Parameter.Type.INTEGER and descriptor.integer_range:
-            return self._check_integer(parameter, descriptor.integer_range[0])
+            return self._rcl_check_integer(parameter, descriptor.integer_range[0])
         if parameter.type_ is Parameter.Type.DOUBLE and descriptor.floating_point_range:
-            return self._check_double(parameter, descriptor.floating_point_range[0])
+            return self._rcl_check_double(parameter, descriptor.floating_point_range[0])
         return SetParametersResult(**_OK)
 
-    def _check_integer(self, parameter: Parameter, allowed: Any) -> Any:
+    def _rcl_check_integer(self, parameter: Parameter, allowed: Any) -> Any:
         low, high = sorted((allowed.from_value, allowed.to_value))
         value = parameter.value
         if value in (low, high):
@@ -296,7 +298,7 @@ class NodeParameters:
             )
         return SetParametersResult(**_OK)
 
-    def _check_double(self, parameter: Parameter, allowed: Any) -> Any:
+    def _rcl_check_double(self, parameter: Parameter, allowed: Any) -> Any:
         low, high = sorted((allowed.from_value, allowed.to_value))
         value = parameter.value
         if any(math.isclose(value, edge, rel_tol=self.PARAM_REL_TOL) for edge in (low, high)):
@@ -312,13 +314,13 @@ class NodeParameters:
                 )
         return SetParametersResult(**_OK)
 
-    def _full_name(self) -> str:
+    def _rcl_full_name(self) -> str:
         raise NotImplementedError
 
-    def _event_stamp(self) -> Any:
+    def _rcl_event_stamp(self) -> Any:
         raise NotImplementedError
 
-    def _publish_parameter_event(self, event: Any) -> None:
+    def _rcl_publish_parameter_event(self, event: Any) -> None:
         raise NotImplementedError
 
 

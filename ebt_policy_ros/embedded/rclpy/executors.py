@@ -157,7 +157,7 @@ class Executor:
             self._is_stale = False
             self._readers, self._others = {}, []
             for node in self._nodes:
-                for entity in node._entities():
+                for entity in node._rcl_entities():
                     handle = getattr(entity, "_wait_handle", None)
                     if handle is None:
                         self._others.append(entity)

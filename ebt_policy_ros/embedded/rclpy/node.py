@@ -58,68 +58,70 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
         self._context = get_default_context() if context is None else context
         if not self._context.ok():
             raise NotInitializedException("cannot create node")
-        self._executor_reference: Any = None
-        self._init_entities()
-        self._arguments = [parse(cli_args)] if cli_args else []
+        self._rcl_executor_reference: Any = None
+        self._rcl_init_entities()
+        self._rcl_arguments = [parse(cli_args)] if cli_args else []
         if use_global_arguments:
-            self._arguments.append(self._context._arguments)
-        self._set_names(node_name, namespace or "")
-        self._participant = self._context._dds()
-        self._graph = self._context._ros_graph()
-        self._graph.add_node(self._name, self._namespace)
-        self._logger = get_logger(self._full_name().strip("/").replace("/", "."))
+            self._rcl_arguments.append(self._context._arguments)
+        self._rcl_set_names(node_name, namespace or "")
+        self._rcl_participant = self._context._dds()
+        self._rcl_graph = self._context._ros_graph()
+        self._rcl_graph.add_node(self._rcl_name, self._rcl_namespace)
+        self._logger = get_logger(self._rcl_full_name().strip("/").replace("/", "."))
         self._clock = ROSClock()
         overrides = {
             name: Parameter(name, value=value)
-            for arguments in reversed(self._arguments)
-            for name, value in arguments.parameters_for(self._full_name()).items()
+            for arguments in reversed(self._rcl_arguments)
+            for name, value in arguments.parameters_for(self._rcl_full_name()).items()
         }
         overrides.update({parameter.name: parameter for parameter in parameter_overrides or ()})
-        self._init_parameters(overrides, allow_undeclared_parameters)
-        self._event_publisher = self.create_publisher(ParameterEvent, "/parameter_events", qos_profile_parameter_events)
-        self._rosout = self._make_rosout() if enable_rosout and self._is_rosout_enabled() else None
+        self._rcl_init_parameters(overrides, allow_undeclared_parameters)
+        self._parameter_event_publisher = self.create_publisher(
+            ParameterEvent, "/parameter_events", qos_profile_parameter_events
+        )
+        self._rcl_rosout = self._rcl_make_rosout() if enable_rosout and self._rcl_is_rosout_enabled() else None
         if automatically_declare_parameters_from_overrides:
-            self._declare_overrides()
+            self._rcl_declare_overrides()
         self._time_source = TimeSource(node=self)
         if start_parameter_services:
             self._parameter_service = ParameterService(self)
 
-    def _set_names(self, node_name: str, namespace: str) -> None:
-        for arguments in self._arguments:
+    def _rcl_set_names(self, node_name: str, namespace: str) -> None:
+        for arguments in self._rcl_arguments:
             renamed = arguments.first("node", node_name)
             if renamed is not None:
                 break
         else:
             renamed = None
-        moved = next((target for item in self._arguments if (target := item.first("namespace", node_name))), None)
+        moved = next((target for item in self._rcl_arguments if (target := item.first("namespace", node_name))), None)
         if problem := names.node_name_problem(node_name):
             raise InvalidNodeNameException(node_name, *problem)
         namespace = namespace if namespace.startswith("/") else f"/{namespace}"
         if problem := names.namespace_problem(namespace):
             raise InvalidNamespaceException(namespace, *problem)
-        self._name = renamed or node_name
-        self._namespace = moved or namespace
-        if problem := names.node_name_problem(self._name):
-            raise InvalidNodeNameException(self._name, *problem)
-        if problem := names.namespace_problem(self._namespace):
-            raise InvalidNamespaceException(self._namespace, *problem)
+        self._rcl_name = renamed or node_name
+        self._rcl_namespace = moved or namespace
+        if problem := names.node_name_problem(self._rcl_name):
+            raise InvalidNodeNameException(self._rcl_name, *problem)
+        if problem := names.namespace_problem(self._rcl_namespace):
+            raise InvalidNamespaceException(self._rcl_namespace, *problem)
 
-    def _declare_overrides(self) -> None:
+    def _rcl_declare_overrides(self) -> None:
         from rcl_interfaces.msg import ParameterDescriptor
 
         entries = [(name, item.value, ParameterDescriptor()) for name, item in self._parameter_overrides.items()]
         self.declare_parameters("", entries, ignore_override=True)
 
-    def _is_rosout_enabled(self) -> bool:
-        return all(arguments.rosout_enabled for arguments in self._arguments)
+    def _rcl_is_rosout_enabled(self) -> bool:
+        return all(arguments.rosout_enabled for arguments in self._rcl_arguments)
 
-    def _make_rosout(self) -> Publisher:
+    def _rcl_make_rosout(self) -> Publisher:
         depth_and_kept = {"history": HistoryPolicy.KEEP_LAST, "depth": 1000}
         qos = QoSProfile(**depth_and_kept, durability=DurabilityPolicy.TRANSIENT_LOCAL, lifespan=_ten_seconds())
         publisher = self.create_publisher(Log, "/rosout", qos)
 
         def send(stamp_ns: int, severity: Any, name: str, message: str, caller: tuple[str, str, int]) -> None:
-            if self._is_destroyed or not self._context.ok():
+            if self._rcl_is_destroyed or not self._context.ok():
                 return
             line = Log(level=int(severity), name=name, msg=message, function=caller[0], file=caller[1], line=caller[2])
             line.stamp.sec, line.stamp.nanosec = divmod(stamp_ns, 10**9)
@@ -154,7 +156,7 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
 
     @property
     def executor(self) -> Any:
-        return self._executor_reference() if self._executor_reference is not None else None
+        return self._rcl_executor_reference() if self._rcl_executor_reference is not None else None
 
     @executor.setter
     def executor(self, new_executor: Any) -> None:
@@ -164,9 +166,9 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
         if current is not None:
             current.remove_node(self)
         if new_executor is None:
-            self._executor_reference = None
+            self._rcl_executor_reference = None
         else:
-            self._executor_reference = weakref.ref(new_executor)
+            self._rcl_executor_reference = weakref.ref(new_executor)
             new_executor.add_node(self)
 
     def _wake_executor(self) -> None:
@@ -182,10 +184,10 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
         return self._default_callback_group
 
     def get_name(self) -> str:
-        return self._name
+        return self._rcl_name
 
     def get_namespace(self) -> str:
-        return self._namespace
+        return self._rcl_namespace
 
     def get_clock(self) -> Clock:
         return self._clock
@@ -193,46 +195,46 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
     def get_logger(self) -> Any:
         return self._logger
 
-    def _full_name(self) -> str:
-        return f"{self._namespace.rstrip('/')}/{self._name}"
+    def _rcl_full_name(self) -> str:
+        return f"{self._rcl_namespace.rstrip('/')}/{self._rcl_name}"
 
     def get_fully_qualified_name(self) -> str:
-        return self._full_name()
+        return self._rcl_full_name()
 
-    def _event_stamp(self) -> Any:
+    def _rcl_event_stamp(self) -> Any:
         return self._clock.now().to_msg()
 
-    def _publish_parameter_event(self, event: Any) -> None:
+    def _rcl_publish_parameter_event(self, event: Any) -> None:
         if self._context.ok():
-            self._event_publisher.publish(event)
+            self._parameter_event_publisher.publish(event)
 
-    def _resolve(self, name: str, kind: str, only_expand: bool) -> str:
+    def _rcl_resolve(self, name: str, kind: str, only_expand: bool) -> str:
         if problem := names.name_problem(name):
             error = InvalidTopicNameException if kind == "topic" else InvalidServiceNameException
             raise error(name, *problem)
-        full = names.expand(name, self._name, self._namespace)
-        rules = [rule for arguments in self._arguments for rule in arguments.remaps]
-        return full if only_expand else names.remap(full, kind, rules, self._name, self._namespace)
+        full = names.expand(name, self._rcl_name, self._rcl_namespace)
+        rules = [rule for arguments in self._rcl_arguments for rule in arguments.remaps]
+        return full if only_expand else names.remap(full, kind, rules, self._rcl_name, self._rcl_namespace)
 
     def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
-        return self._resolve(topic, "topic", only_expand)
+        return self._rcl_resolve(topic, "topic", only_expand)
 
     def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str:
-        return self._resolve(service, "service", only_expand)
+        return self._rcl_resolve(service, "service", only_expand)
 
     def destroy_node(self) -> None:
         """Destroys everything the node owns; it leaves the graph."""
-        if self._is_destroyed:
+        if self._rcl_is_destroyed:
             return
         if (executor := self.executor) is not None:
             executor.remove_node(self)
         console.remove_sink(self._logger.name)
-        self._is_destroyed = True
+        self._rcl_is_destroyed = True
         for kept in (self._timers, self._guards, self._subscriptions, self._clients, self._services, self._publishers):
             for entity in list(kept):
-                self._remove(kept, entity)
-        if self._graph.remove_node(self._name, self._namespace):
-            self._context._leave_graph(self._graph)
+                self._rcl_remove(kept, entity)
+        if self._rcl_graph.remove_node(self._rcl_name, self._rcl_namespace):
+            self._context._leave_graph(self._rcl_graph)
 
 
 def _ten_seconds() -> Any:

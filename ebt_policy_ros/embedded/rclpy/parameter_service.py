@@ -60,7 +60,7 @@ class ParameterService:
 
     def _get_types(self, request: Any, response: Any) -> Any:
         try:
-            response.types = [self._node._type_number(name) for name in request.names]
+            response.types = [self._node._rcl_type_number(name) for name in request.names]
         except ParameterNotDeclaredException:
             response.types = []
         return response

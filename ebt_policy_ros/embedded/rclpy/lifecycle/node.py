@@ -33,49 +33,49 @@ class LifecycleNodeMixin(ManagedEntity):
         }
         self._managed_entities: set[ManagedEntity] = set()
         self._state_machine = StateMachine()
-        self._transition_event: Publisher | None = None
+        self._rcl_transition_event: Publisher | None = None
         if enable_communication_interface:
-            self._open_interface(callback_group)
+            self._rcl_open_interface(callback_group)
 
-    def _open_interface(self, group: Any) -> None:
+    def _rcl_open_interface(self, group: Any) -> None:
         node: Any = self
         # rcl publishes events with the default profile: reliable, volatile, the last 10.
-        self._transition_event = Node.create_publisher(
+        self._rcl_transition_event = Node.create_publisher(
             node, TransitionEvent, "~/transition_event", QoSProfile(depth=10)
         )
         for kind, name, callback in (
-            (ChangeState, "change_state", self._on_change_state),
-            (GetState, "get_state", self._on_get_state),
-            (GetAvailableStates, "get_available_states", self._on_get_available_states),
-            (GetAvailableTransitions, "get_available_transitions", self._on_get_available_transitions),
-            (GetAvailableTransitions, "get_transition_graph", self._on_get_transition_graph),
+            (ChangeState, "change_state", self._rcl_on_change_state),
+            (GetState, "get_state", self._rcl_on_get_state),
+            (GetAvailableStates, "get_available_states", self._rcl_on_get_available_states),
+            (GetAvailableTransitions, "get_available_transitions", self._rcl_on_get_available_transitions),
+            (GetAvailableTransitions, "get_transition_graph", self._rcl_on_get_transition_graph),
         ):
             node.create_service(kind, f"~/{name}", callback, callback_group=group)
 
     def trigger_configure(self) -> TransitionCallbackReturn:
-        return self._change_state(Transition.TRANSITION_CONFIGURE)
+        return self._rcl_change_state(Transition.TRANSITION_CONFIGURE)
 
     def trigger_cleanup(self) -> TransitionCallbackReturn:
-        return self._change_state(Transition.TRANSITION_CLEANUP)
+        return self._rcl_change_state(Transition.TRANSITION_CLEANUP)
 
     def trigger_activate(self) -> TransitionCallbackReturn:
-        return self._change_state(Transition.TRANSITION_ACTIVATE)
+        return self._rcl_change_state(Transition.TRANSITION_ACTIVATE)
 
     def trigger_deactivate(self) -> TransitionCallbackReturn:
-        return self._change_state(Transition.TRANSITION_DEACTIVATE)
+        return self._rcl_change_state(Transition.TRANSITION_DEACTIVATE)
 
     def trigger_shutdown(self) -> TransitionCallbackReturn:
         arrow = self._state_machine.find(label="shutdown")
         if arrow is None:
             raise RCLError("Shutdown transtion not possible")  # rclpy's spelling
-        return self._change_state(arrow.transition_id)
+        return self._rcl_change_state(arrow.transition_id)
 
     def add_managed_entity(self, entity: ManagedEntity) -> None:
         if not isinstance(entity, ManagedEntity):
             raise TypeError("Expected a rclpy.lifecycle.ManagedEntity instance.")
         self._managed_entities.add(entity)
 
-    def _tell_entities(self, callback_name: str, state: LifecycleState) -> TransitionCallbackReturn:
+    def _rcl_tell_entities(self, callback_name: str, state: LifecycleState) -> TransitionCallbackReturn:
         for entity in self._managed_entities:
             outcome = getattr(entity, callback_name)(state)
             if not isinstance(outcome, TransitionCallbackReturn):
@@ -88,22 +88,22 @@ class LifecycleNodeMixin(ManagedEntity):
         return TransitionCallbackReturn.SUCCESS
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._tell_entities("on_configure", state)
+        return self._rcl_tell_entities("on_configure", state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._tell_entities("on_cleanup", state)
+        return self._rcl_tell_entities("on_cleanup", state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._tell_entities("on_shutdown", state)
+        return self._rcl_tell_entities("on_shutdown", state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._tell_entities("on_activate", state)
+        return self._rcl_tell_entities("on_activate", state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._tell_entities("on_deactivate", state)
+        return self._rcl_tell_entities("on_deactivate", state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._tell_entities("on_error", state)
+        return self._rcl_tell_entities("on_error", state)
 
     def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> LifecyclePublisher:
         if "publisher_class" in kwargs:
@@ -119,18 +119,18 @@ class LifecycleNodeMixin(ManagedEntity):
         node: Any = self
         return Node.destroy_publisher(node, publisher)
 
-    def _follow(self, arrow: LifecycleTransition | None, wanted: object) -> None:
+    def _rcl_follow(self, arrow: LifecycleTransition | None, wanted: object) -> None:
         if arrow is None:
             node: Any = self
             state = self._state_machine.current
             node.get_logger().warning(f"No transition matching {wanted} found for current state {state.label}")
             raise RCLError("Failed to trigger lifecycle state machine transition")
         self._state_machine.current = arrow.goal
-        if self._transition_event is not None and self._transition_event._context.ok():
+        if self._rcl_transition_event is not None and self._rcl_transition_event._context.ok():
             event = TransitionEvent(start_state=_state(arrow.start), goal_state=_state(arrow.goal))
-            self._transition_event.publish(event)
+            self._rcl_transition_event.publish(event)
 
-    def _outcome(self, previous: LifecycleState) -> TransitionCallbackReturn:
+    def _rcl_outcome(self, previous: LifecycleState) -> TransitionCallbackReturn:
         callback = self._callbacks.get(self._state_machine.current.label)
         if callback is None:
             return TransitionCallbackReturn.SUCCESS
@@ -142,18 +142,18 @@ class LifecycleNodeMixin(ManagedEntity):
             node.get_logger().error(f"{name} raised {type(error).__name__}: {error}")
             return TransitionCallbackReturn.ERROR
 
-    def _change_state(self, transition_id: int) -> TransitionCallbackReturn:
+    def _rcl_change_state(self, transition_id: int) -> TransitionCallbackReturn:
         machine = self._state_machine
         previous = machine.current
-        self._follow(machine.find(number=transition_id), transition_id)
-        outcome = self._outcome(previous)
-        self._follow(machine.find(label=outcome.to_label()), outcome)
+        self._rcl_follow(machine.find(number=transition_id), transition_id)
+        outcome = self._rcl_outcome(previous)
+        self._rcl_follow(machine.find(label=outcome.to_label()), outcome)
         if outcome == TransitionCallbackReturn.ERROR:
-            handled = self._outcome(previous)
-            self._follow(machine.find(label=handled.to_label()), handled)
+            handled = self._rcl_outcome(previous)
+            self._rcl_follow(machine.find(label=handled.to_label()), handled)
         return outcome
 
-    def _on_change_state(self, request: Any, response: Any) -> Any:
+    def _rcl_on_change_state(self, request: Any, response: Any) -> Any:
         number = request.transition.id
         if request.transition.label:
             arrow = self._state_machine.find(label=request.transition.label)
@@ -168,22 +168,22 @@ class LifecycleNodeMixin(ManagedEntity):
             node.get_logger().warning(f"No transition matching {number} found for current state {state}")
             response.success = False
             return response
-        response.success = self._change_state(number) == TransitionCallbackReturn.SUCCESS
+        response.success = self._rcl_change_state(number) == TransitionCallbackReturn.SUCCESS
         return response
 
-    def _on_get_state(self, request: Any, response: Any) -> Any:
+    def _rcl_on_get_state(self, request: Any, response: Any) -> Any:
         response.current_state = _state(self._state_machine.current)
         return response
 
-    def _on_get_available_states(self, request: Any, response: Any) -> Any:
+    def _rcl_on_get_available_states(self, request: Any, response: Any) -> Any:
         response.available_states = [_state(state) for state in STATES.values()]
         return response
 
-    def _on_get_available_transitions(self, request: Any, response: Any) -> Any:
+    def _rcl_on_get_available_transitions(self, request: Any, response: Any) -> Any:
         response.available_transitions = [_description(arrow) for arrow in self._state_machine.available()]
         return response
 
-    def _on_get_transition_graph(self, request: Any, response: Any) -> Any:
+    def _rcl_on_get_transition_graph(self, request: Any, response: Any) -> Any:
         response.available_transitions = [_description(arrow) for arrow in TRANSITIONS]
         return response
 
