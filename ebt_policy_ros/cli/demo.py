@@ -160,10 +160,12 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 
 def _rows(record: DemoRecord) -> list[list[str]]:
-    rows = [["episode", "seed", "outcome", "disturbed", "time [s]", "chunks", "retries", "max uncertainty"]]
+    rows = [
+        ["episode", "seed", "outcome", "disturbed", "time [s]", "chunks", "retries", "max surprise", "max uncertainty"]
+    ]
     for episode in record.episodes:
         entry = episode.as_json()
-        highest = entry["uncertainty"]["max"]
+        rise, highest = entry["surprise"]["max"], entry["uncertainty"]["max"]
         rows.append(
             [
                 str(episode.index + 1),
@@ -173,6 +175,7 @@ def _rows(record: DemoRecord) -> list[list[str]]:
                 f"{episode.duration_s:.1f}",
                 str(entry["chunks"]),
                 str(episode.retries),
+                "-" if rise is None else f"{rise:.2f}",
                 "-" if highest is None else f"{highest:.2f}",
             ]
         )

@@ -143,6 +143,7 @@ class Monitor(Node):  # type: ignore[misc]
                 reason=values.get("reason", ""),
                 dropped_points=_int(values.get("dropped_points")),
                 clamps=_int(values.get("clamps")),
+                surprise=_float(values.get("surprise")),
             )
             self._episode.cycles.append(self.last_cycle)
 

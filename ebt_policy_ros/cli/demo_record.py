@@ -31,6 +31,8 @@ class CycleRecord:
     reason: str = ""
     dropped_points: int = 0
     clamps: int = 0
+    surprise: float | None = None
+    """Energy of the previous plan less that of the new one at what is seen now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class EpisodeRecord:
             "uncertainty": {
                 "max": max((c.uncertainty for c in self.cycles if c.uncertainty is not None), default=None)
             },
+            "surprise": {"max": max((c.surprise for c in self.cycles if c.surprise is not None), default=None)},
             "states": dict(Counter(cycle.state for cycle in self.cycles)),
             "trajectories": self.num_trajectories,
             "trajectories_rejected": self.num_rejected,

@@ -64,6 +64,7 @@ def cycle_record(cycle: Cycle, time_s: float, latency_ms: float) -> CycleRecord:
         reason=cycle.reason,
         dropped_points=cycle.dropped_points,
         clamps=sum(cycle.clamps.values()),
+        surprise=cycle.surprise,
     )
 
 

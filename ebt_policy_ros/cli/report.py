@@ -20,7 +20,7 @@ MAX_FILM_BYTES = 3_000_000
 STRIP_FRAMES = 8
 TABLE_HEAD = (
     *("episode", "seed", "outcome", "disturbed", "duration", "chunks", "retries"),
-    *("energy", "uncertainty", "passes/chunk", "violations"),
+    *("energy", "surprise", "uncertainty", "passes/chunk", "violations"),
 )
 
 
@@ -115,6 +115,7 @@ def _table(record: DemoRecord) -> str:
             str(entry["chunks"]),
             str(episode.retries),
             f"{_number(entry['energy']['min'], '.3g')} … {_number(entry['energy']['max'], '.3g')}",
+            f"max {_number(entry['surprise']['max'], '.2f')}",
             f"max {_number(entry['uncertainty']['max'], '.2f')}",
             _number(entry["network_evaluations_per_chunk"], ".2f"),
             str(len(episode.violations)),

@@ -10,7 +10,8 @@ import numpy as np
 
 from ebt_policy_ros.cli.demo_record import CALM_STATES, EpisodeRecord
 
-ENERGY, UNCERTAINTY, THRESHOLD, INK, FAINT = "#0b6e99", "#b4540a", "#b3261e", "#1c2733", "#8a97a6"
+ENERGY, SURPRISE, UNCERTAINTY, THRESHOLD = "#0b6e99", "#6b3fa0", "#b4540a", "#b3261e"
+INK, FAINT = "#1c2733", "#8a97a6"
 STATE_COLOURS = {
     "thinking more": "#fde9a9",
     "holding": "#d6def0",
@@ -21,26 +22,35 @@ STATE_COLOURS = {
 
 WIDTH, LEFT, RIGHT = 900, 62, 16
 ENERGY_TOP, ENERGY_HEIGHT = 26, 210
-UNCERTAINTY_TOP, UNCERTAINTY_HEIGHT = 272, 130
+SURPRISE_TOP, SURPRISE_HEIGHT = 272, 90
+UNCERTAINTY_TOP, UNCERTAINTY_HEIGHT = 398, 110
 HEIGHT = UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT + 40
+
+SURPRISE_TITLE = "surprise: energy of the plan being executed above the new one's, as seen now"
+LEAST_SURPRISE = 0.2
+"""Upper end of the surprise panel in an uneventful episode, so that noise does not look like an event."""
 
 Scale = Callable[[float], float]
 
 
 def episode_chart(episode: EpisodeRecord, threshold: float | None) -> str:
-    """Energy above, uncertainty with its threshold below, on one time axis; retry's time is shaded."""
+    """Energy, surprise, and uncertainty with its threshold, on one time axis; retry's time is shaded."""
     end_s = max([episode.duration_s, 0.1, *(cycle.time_s for cycle in episode.cycles)])
     x = _scale(0.0, end_s, LEFT, WIDTH - RIGHT)
     energies = [(c.time_s, c.energy) for c in episode.cycles if c.energy is not None and math.isfinite(c.energy)]
     scores = [(c.time_s, c.uncertainty) for c in episode.cycles if c.uncertainty is not None]
+    surprises = [(c.time_s, c.surprise) for c in episode.cycles if c.surprise is not None]
     ticks = nice_ticks([value for _, value in energies])
+    rise = nice_ticks([0.0, LEAST_SURPRISE, *(value for _, value in surprises)], 2)
     energy_y = _scale(ticks[0], ticks[-1], ENERGY_TOP + ENERGY_HEIGHT, ENERGY_TOP)
+    rise_y = _scale(rise[0], rise[-1], SURPRISE_TOP + SURPRISE_HEIGHT, SURPRISE_TOP)
     score_y = _scale(0.0, 1.0, UNCERTAINTY_TOP + UNCERTAINTY_HEIGHT, UNCERTAINTY_TOP)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-left="{LEFT}" data-right="{WIDTH - RIGHT}" '
-        f'data-end="{end_s:.3f}" aria-label="Energy and uncertainty of episode {episode.index + 1}">',
+        f'data-end="{end_s:.3f}" aria-label="Energy, surprise and uncertainty of episode {episode.index + 1}">',
         *_state_bands(episode, x, end_s),
         *_axis(ticks, energy_y, "energy of the chunk", ENERGY_TOP, ENERGY_HEIGHT),
+        *_axis(rise, rise_y, SURPRISE_TITLE, SURPRISE_TOP, SURPRISE_HEIGHT),
         *_axis([0.0, 0.5, 1.0], score_y, "uncertainty", UNCERTAINTY_TOP, UNCERTAINTY_HEIGHT),
         *_time_axis(x, end_s),
     ]
@@ -52,6 +62,7 @@ def episode_chart(episode: EpisodeRecord, threshold: float | None) -> str:
     elif not scores:
         parts.append(_text(LEFT + 12, score_y(0.5) + 4, "none: the bundle is not calibrated", FAINT))
     parts.append(_path(energies, x, energy_y, ENERGY))
+    parts.append(_path(surprises, x, rise_y, SURPRISE))
     parts.append(_path(scores, x, score_y, UNCERTAINTY))
     parts += _marks(episode, x, end_s)
     parts.append(

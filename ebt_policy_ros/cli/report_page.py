@@ -84,8 +84,9 @@ PAGE = """<!DOCTYPE html>
 <div class="tiles">{tiles}</div>
 <h2>Episodes</h2>
 <div class="plain">{table}</div>
-<h2>Energy, uncertainty and film</h2>
-<p>Every dot is one action chunk: its energy after the descent, and the calibrated uncertainty on which retry acts.
+<h2>Energy, surprise, uncertainty and film</h2>
+<p>Every dot is one action chunk: its energy after the descent; the surprise, by which the energy of
+the plan being executed rises above the new plan's when the scene changes; and the calibrated uncertainty on which retry acts.
 Shaded time is retry's. Move the pointer over a chart to see what the cameras saw.</p>
 {legend}
 {episodes}

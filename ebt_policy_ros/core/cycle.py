@@ -39,11 +39,14 @@ class Thought:
     """Network passes of all of them."""
     rounds: int = 0
     """How many minimisations."""
+    surprise: float | None = None
+    """See ``Cycle.surprise``."""
 
     def with_minimum(self, minimum: Minimum) -> Thought:
         """This thought and one more minimisation of the same observation."""
         is_better = self.minimum is None or raw_score(minimum) < raw_score(self.minimum)
-        return Thought(
+        return replace(
+            self,
             minimum=minimum if is_better else self.minimum,
             steps=self.steps + minimum.steps,
             network_evaluations=self.network_evaluations + minimum.network_evaluations,
@@ -80,6 +83,10 @@ class Cycle:
     """Energy of the chosen chunk; None when there is none or it is not finite."""
     uncertainty: float | None = None
     """Calibrated score in [0, 1]; None when there is no minimum or no calibration."""
+    surprise: float | None = None
+    """Energy of what is left of the previous plan less that of the new one, both at the new observation: how far what
+    is seen now contradicts what was planned. Near 0 while all goes as expected; it rises when something happened.
+    None without a previous plan."""
     threshold: float = float("nan")
     """Score above which a chunk is doubtful; NaN when uncalibrated."""
     attempt: int = 0
@@ -142,6 +149,7 @@ def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertain
         minimum=minimum,
         energy=minimum.energy if minimum is not None and np.isfinite(minimum.energy) else None,
         uncertainty=plan.evidence.score,
+        surprise=thought.surprise,
         threshold=uncertainty.threshold,
         attempt=plan.memory.retreats,
         steps=thought.steps,
@@ -159,6 +167,16 @@ def shifted(chunk: Floats, num_rows: int) -> Floats | None:
     if not 0 <= num_rows < len(chunk):
         return None
     return np.asarray(chunk[np.minimum(np.arange(len(chunk)) + num_rows, len(chunk) - 1)])
+
+
+def continued(previous: Floats, chunk: Floats, num_rows: int) -> Floats | None:
+    """What is left of a previous chunk (H, D) ``num_rows`` later, completed by the last rows of a new one (H, D).
+
+    None when nothing is left of it, or nothing of it lies in the past.
+    """
+    if not 0 < num_rows < len(previous):
+        return None
+    return np.asarray(np.concatenate([previous[num_rows:], chunk[len(previous) - num_rows :]]))
 
 
 def chunk_seed(base: int, number: int, round_of_thought: int) -> int:

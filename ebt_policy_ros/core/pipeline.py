@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ebt_policy_ros.core.cycle import Cycle, Move, Plan, State, Thought, chunk_seed, report, shifted, weigh
+import numpy as np
+
+from ebt_policy_ros.core.cycle import Cycle, Move, Plan, State, Thought, chunk_seed, continued, report, shifted, weigh
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.hand import holds_nothing, with_hand
 from ebt_policy_ros.core.minimise import EnergyMinimiser
@@ -20,7 +22,7 @@ from ebt_policy_ros.core.retry import Accept, Decision, Evidence, Hold, Memory, 
 from ebt_policy_ros.core.safety import Refused, SafetyStage, next_row
 from ebt_policy_ros.core.schedule import Schedule
 from ebt_policy_ros.core.settings import PipelineSettings, RobotSettings
-from ebt_policy_ros.core.types import Floats, Instant, Observation, Pixels
+from ebt_policy_ros.core.types import Floats, Instant, Minimum, NormalisedObservation, Observation, Pixels
 from ebt_policy_ros.core.uncertainty import Uncertainty
 
 __all__ = ["Cycle", "Pipeline", "Plan", "State"]
@@ -77,6 +79,7 @@ class Pipeline:
             thought = thought.with_minimum(minimum)
             evidence = weigh(evidence, thought, self._uncertainty)
             decision = decide(evidence, plan.memory, self.settings.retry)
+        thought = replace(thought, surprise=self._surprise(observation, seen.stamp_ns, thought.minimum))
         return replace(plan, decision=decision, evidence=evidence, thought=thought, observation_stamp_ns=seen.stamp_ns)
 
     def act(self, plan: Plan, now: Instant, *, dry_run: bool = False) -> Cycle:
@@ -311,6 +314,17 @@ class Pipeline:
         if previous is None or not self.settings.minimise.warm_start:
             return None
         return shifted(previous[1], round((stamp_ns - previous[0]) / self.settings.period_ns))
+
+    def _surprise(self, observation: NormalisedObservation, stamp_ns: int, minimum: Minimum | None) -> float | None:
+        """How much worse the rest of the previous plan looks than the new one, now (one forward pass)."""
+        with self._lock:
+            previous = self._previous
+        if previous is None or minimum is None or not np.isfinite(minimum.energy):
+            return None
+        num_rows = round((stamp_ns - previous[0]) / self.settings.period_ns)
+        plan = continued(previous[1], minimum.chunk, num_rows)
+        surprise = self._minimiser.score(observation, plan) - minimum.energy if plan is not None else np.nan
+        return float(surprise) if np.isfinite(surprise) else None
 
     def _measured(self, now: Instant) -> JointSample | None:
         """The newest joint state while it is fresh enough to compare with or start from."""

@@ -1,8 +1,8 @@
 """What the node says about itself: diagnostic_msgs DiagnosticArray as key/value text, and back.
 
 Keys of a chunk's status (``~/status``), all values text: state, attempt, steps, network_evaluations, energy,
-energy_trace, uncertainty, threshold, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>, dropped_points,
-reason, enabled, commanded, chunk, observation_stamp_ns. A number that does not exist is an empty text.
+energy_trace, uncertainty, surprise, threshold, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>,
+dropped_points, reason, enabled, commanded, chunk, observation_stamp_ns. A number that does not exist is an empty text.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def cycle_values(
         "energy": _number(cycle.energy),
         "energy_trace": "" if cycle.minimum is None else " ".join(_number(float(e)) for e in cycle.minimum.trace),
         "uncertainty": _number(cycle.uncertainty),
+        "surprise": _number(cycle.surprise),
         "threshold": _number(cycle.threshold),
         "think_ms": _number(think_ms),
         "latency_ms": _number(latency_ms),

@@ -152,9 +152,11 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         assert self._inputs is not None
         cycle, before, self._last = done.cycle, self._last, done.cycle
         if before is None or before.state is not cycle.state:
-            calm = cycle.state in (State.RUNNING, State.WAITING)
             why = f"{cycle.state.value}: {cycle.reason}" if cycle.reason else cycle.state.value
-            (self.get_logger().info if calm else self.get_logger().warning)(why)
+            if cycle.state in (State.RUNNING, State.WAITING):
+                self.get_logger().info(why)
+            else:  # a call of its own: rclpy refuses another severity from the same one
+                self.get_logger().warning(why)
         commanded = self._enabled and cycle.command is not None
         if commanded and cycle.command is not None:
             self._reporter.command(cycle.command)

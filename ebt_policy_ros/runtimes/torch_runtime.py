@@ -39,6 +39,7 @@ class TorchMinimiser:
         self.heads = load_heads(bundle)
         if self.heads is not None:
             self.heads.to(self.device)
+        self._seen: tuple[NormalisedObservation, ObservationCache, Tensor] | None = None
 
     def minimise(
         self,
@@ -54,10 +55,7 @@ class TorchMinimiser:
         ``network_evaluations`` counts forward-and-gradient passes and equals ``steps``; the result is scored by one
         more forward pass without a gradient.
         """
-        features, positions = self._encode(observation)
-        with torch.no_grad():
-            cache = self.network.observe(features, positions)
-            terms = self.heads(features, positions)[0] if self.heads is not None else features.new_zeros(0)
+        cache, terms = self._observe(observation)
         path = self._descend(cache.repeat(starts), self._starts(starts, seed, warm_start), steps)
         return self._read(path, terms, steps)
 
@@ -65,9 +63,8 @@ class TorchMinimiser:
         """Energy of ``chunk`` (H, D), normalised, at ``observation``."""
         a = self.network.architecture
         values = as_floats("chunk", chunk, (a.horizon, a.joints))
-        features, positions = self._encode(observation)
+        cache, _ = self._observe(observation)
         with torch.no_grad():
-            cache = self.network.observe(features, positions)
             return float(self.network.energy(cache, torch.from_numpy(values.copy())[None].float().to(self.device))[0])
 
     def warm_up(self) -> None:
@@ -77,6 +74,16 @@ class TorchMinimiser:
         for starts in (1, self.bundle.minimiser.more_starts):
             self.minimise(NormalisedObservation(grey, np.zeros(a.joints)), steps=2, starts=starts, seed=0)
 
+    def _observe(self, observation: NormalisedObservation) -> tuple[ObservationCache, Tensor]:
+        """Keys and values of the observation, and the terms of its heads; encoded once, however often it is asked."""
+        if self._seen is None or self._seen[0] is not observation:
+            features, positions = self._encode(observation)
+            with torch.no_grad():
+                cache = self.network.observe(features, positions)
+                terms = self.heads(features, positions)[0] if self.heads is not None else features.new_zeros(0)
+            self._seen = (observation, cache, terms)
+        return self._seen[1], self._seen[2]
+
     def _encode(self, observation: NormalisedObservation) -> tuple[Tensor, Tensor]:
         """Features (1, cameras, F) and positions (1, D) on the device."""
         a = self.network.architecture
@@ -85,7 +92,8 @@ class TorchMinimiser:
             raise ShapeError(f"images: camera '{missing[0]}' is missing, got {', '.join(observation.images) or 'none'}")
         positions = as_floats("positions", observation.positions, (a.joints,))
         with torch.no_grad():
-            images = [torch.from_numpy(np.ascontiguousarray(observation.images[name])) for name in a.cameras]
+            # Copied: a picture may be a read-only view of a message.
+            images = [torch.from_numpy(np.array(observation.images[name], order="C")) for name in a.cameras]
             prepared = tuple(self.network.prepare(image.to(self.device)[None]) for image in images)
             features = self.network.features(prepared)
         return features, torch.from_numpy(positions.copy()).float()[None].to(self.device)

@@ -50,6 +50,20 @@ def test_a_calm_run_reaches_its_goal_with_two_evaluations_a_chunk() -> None:
     commands_are_sound(bench)
 
 
+def test_the_energy_of_the_running_plan_rises_when_the_goal_moves() -> None:
+    bowl = BowlMinimiser(np.zeros(3))
+    bench = Bench(bowl, calibrated=False, safety={"on_jump": "clamp"})
+    calm = [cycle.surprise for cycle in bench.run(30)]
+    bowl.centre = np.array([0.4, -0.4, 0.0])
+    moved = next(cycle for cycle in bench.run(10) if cycle.minimum is not None)
+    after = [cycle.surprise for cycle in bench.run(20)]
+    assert calm[0] is None  # nothing was planned before
+    assert max(value for value in calm[1:] if value is not None) < 0.1
+    assert moved.surprise is not None
+    assert moved.surprise > 0.5
+    assert max(value for value in after if value is not None) < 0.1
+
+
 def test_rendering_on_demand_changes_nothing_but_the_number_of_images() -> None:
     ways, num_images = [], []
     for renders_on_demand in (False, True):

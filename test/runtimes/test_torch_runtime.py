@@ -117,3 +117,24 @@ def test_the_gpu_agrees_with_the_cpu(minimiser, net):
     on_gpu = TorchMinimiser(small.bundle_of(net), "auto").minimise(small.observation(), steps=2, starts=2, seed=0)
     on_cpu = minimiser.minimise(small.observation(), steps=2, starts=2, seed=0)
     np.testing.assert_allclose(on_gpu.chunk, on_cpu.chunk, atol=1e-3)
+
+
+def test_an_observation_is_encoded_once_however_often_it_is_asked(minimiser, monkeypatch):
+    passes = []
+    encode = minimiser.network.features
+    monkeypatch.setattr(minimiser.network, "features", lambda images: passes.append(1) or encode(images))
+    observation, other = small.observation(), small.observation()
+    minimum = minimiser.minimise(observation, steps=1, starts=1, seed=0)
+    minimiser.minimise(observation, steps=2, starts=2, seed=0)
+    assert minimiser.score(observation, minimum.chunk) == pytest.approx(minimum.energy, abs=1e-5)
+    assert len(passes) == 1
+    minimiser.score(other, minimum.chunk)
+    assert len(passes) == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_pictures_may_be_read_only_views_of_a_message(minimiser):
+    observation = small.observation()
+    for image in observation.images.values():
+        image.setflags(write=False)
+    assert np.isfinite(minimiser.minimise(observation, steps=1, starts=1, seed=0).energy)
