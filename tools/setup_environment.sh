@@ -51,7 +51,8 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
 fi
 pip="$venv/bin/python -m pip --disable-pip-version-check"
 say "== installing into $venv/ (about 2 GB, minutes)"
-$pip install -q 'setuptools>=64' wheel
+# 77 reads licences as newer packages state them (evdev's; Debian 12 brings 66): packages are built here with what .venv/ has.
+$pip install -q --upgrade 'setuptools>=77' wheel
 $pip install -q --no-build-isolation -c constraints.txt -e '.[sim,train,test]'
 # robosuite wants opencv-python, which needs libGL at import; the headless build of the same version lies over it.
 $pip install -q --no-deps --force-reinstall -c constraints.txt opencv-python-headless
