@@ -64,8 +64,8 @@ setup(
         "torch>=2.4",
         "safetensors>=0.4",
         # The ROS graph on machines without ROS 2.
-        "cyclonedds>=0.10.5",
-        "rosbags>=0.10.5",
+        "cyclonedds>=11.0.1,<12",
+        "rosbags>=0.11.9,<0.12",
     ],
     extras_require={
         "sim": SIMULATION,

@@ -129,7 +129,11 @@ def weigh(evidence: Evidence, thought: Thought, uncertainty: Uncertainty) -> Evi
     rounds = max(0, thought.rounds - 1)
     if minimum is None or not np.isfinite(minimum.energy) or not np.isfinite(minimum.chunk).all():
         return replace(evidence, score=None, outcome=Outcome.NON_FINITE, rounds=rounds)
-    return replace(evidence, score=uncertainty.score(minimum), outcome=minimum.outcome, rounds=rounds)
+    scale = minimum.terms.get("energy_scale", 0.0)
+    surprise = thought.surprise / scale if thought.surprise is not None and scale > 0.0 else None
+    return replace(
+        evidence, score=uncertainty.score(minimum), outcome=minimum.outcome, rounds=rounds, surprise=surprise
+    )
 
 
 def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertainty: Uncertainty) -> Cycle:

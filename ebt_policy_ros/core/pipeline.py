@@ -77,9 +77,10 @@ class Pipeline:
                 observation, steps=steps, starts=starts, seed=seed, warm_start=warm_start
             )
             thought = thought.with_minimum(minimum)
+            if thought.rounds == 1:
+                thought = replace(thought, surprise=self._surprise(observation, seen.stamp_ns, minimum))
             evidence = weigh(evidence, thought, self._uncertainty)
             decision = decide(evidence, plan.memory, self.settings.retry)
-        thought = replace(thought, surprise=self._surprise(observation, seen.stamp_ns, thought.minimum))
         return replace(plan, decision=decision, evidence=evidence, thought=thought, observation_stamp_ns=seen.stamp_ns)
 
     def act(self, plan: Plan, now: Instant, *, dry_run: bool = False) -> Cycle:
@@ -133,7 +134,9 @@ class Pipeline:
         if splice is None:
             return Move(reason="nothing runs and nothing is measured: nowhere to go back")
         settings = self.settings.retry
-        targets = self._schedule.retreat_targets(splice, settings.min_retreat_s, settings.retreat_s)
+        targets = self._schedule.retreat_targets(
+            splice, settings.min_retreat_s, settings.min_retreat_rad, settings.retreat_s
+        )
         targets = with_hand(targets, self.robot, self.settings.period_s, release=retreat.release)
         made = self._safety.make(targets, splice.start_ns, splice)
         if isinstance(made, Refused):
@@ -315,11 +318,11 @@ class Pipeline:
             return None
         return shifted(previous[1], round((stamp_ns - previous[0]) / self.settings.period_ns))
 
-    def _surprise(self, observation: NormalisedObservation, stamp_ns: int, minimum: Minimum | None) -> float | None:
+    def _surprise(self, observation: NormalisedObservation, stamp_ns: int, minimum: Minimum) -> float | None:
         """How much worse the rest of the previous plan looks than the new one, now (one forward pass)."""
         with self._lock:
             previous = self._previous
-        if previous is None or minimum is None or not np.isfinite(minimum.energy):
+        if previous is None or not np.isfinite(minimum.energy):
             return None
         num_rows = round((stamp_ns - previous[0]) / self.settings.period_ns)
         plan = continued(previous[1], minimum.chunk, num_rows)

@@ -1,5 +1,7 @@
 """The ladder of doubt: think more -> hold and look again -> retreat and try again -> give up, latched until reset.
 
+Beside it a shortcut: an arm whose plans keep contradicting each other is stuck, and retreats at once.
+
 Two pure functions: ``decide`` says what to do with the evidence, ``remember`` what is known afterwards. A single
 doubtful chunk costs only more thought; the arm holds after several in a row. Every count is bounded by a setting.
 """
@@ -35,6 +37,8 @@ class Evidence:
     """Rounds of more thought this chunk has had."""
     may_think: bool = True
     """Whether there is time to minimise again."""
+    surprise: float | None = None
+    """How much the new plan contradicts the one before, in expected spreads of the energy; None when unknown."""
     holds_nothing: bool = False
     """The hand was closed and closed on nothing."""
 
@@ -47,6 +51,8 @@ class Memory:
     """Doubtful chunks in a row."""
     calm: int = 0
     """Calm chunks in a row."""
+    contradictions: int = 0
+    """Executed chunks in a row that contradicted the one before."""
     retreats: int = 0
     """Retreats not yet forgiven."""
     total_retreats: int = 0
@@ -118,6 +124,9 @@ def decide(evidence: Evidence, memory: Memory, settings: RetrySettings) -> Decis
     doubt = _doubt(evidence)
     if not settings.enabled and not _is_unusable(evidence):
         return Accept("retry is switched off", is_calm=not doubt)
+    stuck = _stuck(evidence, memory, settings)
+    if stuck and not _is_unusable(evidence):
+        return _retreat_or_give_up(stuck, evidence, memory, settings)
     if not doubt:
         return _blind_retreat(evidence, memory, settings) or Accept(is_calm=_is_calm(evidence, settings))
     if evidence.may_think and evidence.rounds < settings.think_rounds:
@@ -137,6 +146,9 @@ def decide(evidence: Evidence, memory: Memory, settings: RetrySettings) -> Decis
 def remember(memory: Memory, evidence: Evidence, decision: Decision, settings: RetrySettings) -> Memory:
     """The memory after a decision was carried out."""
     since_ns = memory.attempt_since_ns if memory.attempt_since_ns is not None else evidence.now_ns
+    if isinstance(decision, Accept):
+        contradicts = _contradicts(evidence, settings)
+        memory = replace(memory, contradictions=memory.contradictions + 1 if contradicts else 0)
     if isinstance(decision, GiveUp):
         return replace(memory, given_up=decision.reason, holding_since_ns=None)
     if isinstance(decision, Retreat):
@@ -184,7 +196,21 @@ def _doubt(evidence: Evidence) -> str:
 
 
 def _is_calm(evidence: Evidence, settings: RetrySettings) -> bool:
+    if _contradicts(evidence, settings):
+        return False
     return evidence.score is None or evidence.score <= settings.calm_fraction * evidence.threshold
+
+
+def _contradicts(evidence: Evidence, settings: RetrySettings) -> bool:
+    return evidence.surprise is not None and evidence.surprise > settings.max_surprise
+
+
+def _stuck(evidence: Evidence, memory: Memory, settings: RetrySettings) -> str:
+    """Why the arm makes no way, or nothing."""
+    number = memory.contradictions + 1
+    if not _contradicts(evidence, settings) or not 0 < settings.max_contradictions <= number:
+        return ""
+    return f"stuck: {number} plans in a row contradict the one before"
 
 
 def _release(evidence: Evidence, settings: RetrySettings) -> bool:

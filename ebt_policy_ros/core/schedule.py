@@ -14,9 +14,9 @@ from ebt_policy_ros.core.types import Floats, SafeChunk, Splice
 
 AT_REST = 0.25
 """Part of the allowed deviation that an arm at rest gets: what follows a move by hand would be a jump."""
-MOVED = 1e-6
-"""Change of a command [rad or m], the hand's apart, from which a point belongs to the path: standing still is no way
-to go back."""
+MOVED = 5e-3
+"""Change of a command [rad or m], the hand's apart, from which a point belongs to the path: standing still and
+trembling on the spot are no way to go back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,12 +117,18 @@ class Schedule:
         if self._path:
             self._path.append(PathPoint(self._path.pop().positions, is_calm=True))
 
-    def retreat_targets(self, splice: Splice, least_s: float, most_s: float) -> Floats:
-        """(M, D) the way back from the splice, one row a period: to the first calm point ``least_s`` or more away,
-        at most ``most_s``; only the splice itself when nothing was executed."""
+    def retreat_targets(self, splice: Splice, least_s: float, least_change: float, most_s: float) -> Floats:
+        """(M, D) the way back from the splice, one row a period: to the first calm point ``least_s`` or more away and
+        ``least_change`` [rad or m] or more different, at most ``most_s``; only the splice itself when nothing was
+        executed."""
         least, most = (max(1, round(seconds * 1e9 / self._period_ns)) for seconds in (least_s, most_s))
         back = list(self._path)[::-1][:most]
-        num_points = next((i + 1 for i, point in enumerate(back) if point.is_calm and i + 1 >= least), len(back))
+        changes = [float((np.abs(point.positions - splice.positions) * self._free).max()) for point in back]
+        is_there = [
+            point.is_calm and number >= least and change >= least_change
+            for number, (point, change) in enumerate(zip(back, changes, strict=True), start=1)
+        ]
+        num_points = is_there.index(True) + 1 if True in is_there else len(back)
         self._num_retraced = max(0, num_points - 1)
         return np.stack([splice.positions] + [point.positions for point in back[:num_points]])
 

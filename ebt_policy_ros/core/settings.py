@@ -142,10 +142,13 @@ class RetrySettings(Checked):
     """How long the arm stands and looks again before it retreats [s]."""
     look_again_s: float = setting(0.1, above=0.0)
     """Time between two looks while holding [s]."""
-    retreat_s: float = setting(2.0, above=0.0, high=60.0)
+    retreat_s: float = setting(3.0, above=0.0, high=60.0)
     """How far a retreat goes back along the executed path at most [s of motion]."""
     min_retreat_s: float = setting(1.0, low=0.0, high=60.0)
     """A calm point nearer than this is passed: what went wrong began before the score rose [s of motion]."""
+    min_retreat_rad: float = setting(0.15, low=0.0, high=7.0)
+    """A calm point at which no joint but the hand's is this far from where the retreat begins is passed, too: an arm
+    that trembled on the spot would retreat to the same spot [rad or m]."""
     calm_fraction: float = setting(0.8, above=0.0, high=1.0)
     """A chunk is calm when its score is at most this fraction of the threshold."""
     max_retreats: int = setting(3, low=0, high=100)
@@ -154,6 +157,12 @@ class RetrySettings(Checked):
     """Retreats since the last reset before giving up, forgiven or not. Raise it for long unattended runs."""
     calm_to_forgive: int = setting(10, low=1)
     """Calm chunks in a row that take one retreat off the count."""
+    max_surprise: float = setting(2.0, above=0.0)
+    """A chunk contradicts the one before when the surprise exceeds this many expected spreads of the energy (the term
+    ``energy_scale`` of the bundle; without it nothing contradicts). In 50 calm episodes the highest was 1.6."""
+    max_contradictions: int = setting(4, low=0, high=1000)
+    """Chunks in a row that contradict the one before until the arm counts as stuck, and retreats: one contradiction is
+    an event that the new plan answers, many are a policy that cannot make up its mind. 0: never."""
     release: str = setting("when_empty", choices=("never", "when_empty", "always"))
     """Whether a retreat opens the hand; ``when_empty``: only a hand that closed and holds nothing."""
     blind_retreat_s: float = setting(0.0, low=0.0)

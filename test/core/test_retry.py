@@ -86,6 +86,28 @@ def test_giving_up_is_latched_whatever_comes() -> None:
         assert remember(memory, given_, decision, SETTINGS).given_up == "no more"
 
 
+def contradict(surprises: list[float | None], settings: RetrySettings = SETTINGS) -> list[Decision]:
+    """What is decided about calm chunks with these surprises, one after the other."""
+    memory, decisions = Memory(), []
+    for number, surprise in enumerate(surprises):
+        given_ = dataclasses.replace(evidence(0.4 * number), surprise=surprise)
+        decisions.append(decide(given_, memory, settings))
+        memory = remember(memory, given_, decisions[-1], settings)
+    return decisions
+
+
+def test_plans_that_keep_contradicting_each_other_are_a_stuck_arm() -> None:
+    event = [0.1, 5.0, 0.1, 5.0, 5.0, 5.0, None, 5.0]
+    assert set(names(contradict(event))) == {"Accept"}  # each one answered by the new plan
+    stuck = contradict([0.1] + [5.0] * 4)
+    assert names(stuck) == ["Accept", "Retreat"]
+    assert "stuck: 4 plans in a row" in stuck[-1].reason
+    assert [d.is_calm for d in stuck if isinstance(d, Accept)] == [True, False, False, False]
+    assert names(contradict([5.0] * 40))[-1] == "GiveUp"  # bounded
+    assert set(names(contradict([5.0] * 40, dataclasses.replace(SETTINGS, max_contradictions=0)))) == {"Accept"}
+    assert set(names(contradict([5.0] * 40, dataclasses.replace(SETTINGS, enabled=False)))) == {"Accept"}
+
+
 def test_a_hold_ends_as_soon_as_the_score_is_low_again() -> None:
     decisions = climb([HIGH, HIGH, HIGH, HIGH, LOW, HIGH])
     assert names([d for d in decisions if not isinstance(d, ThinkMore)]) == ["Accept", "Hold", "Accept"]

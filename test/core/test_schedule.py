@@ -160,7 +160,7 @@ def executed() -> Schedule:
 def retreat(running: Schedule, least_s: float, most_s: float) -> Floats:
     splice = running.splice(SECOND * 30, None)
     assert splice is not None
-    return running.retreat_targets(splice, least_s, most_s)
+    return running.retreat_targets(splice, least_s, 0.0, most_s)
 
 
 def test_the_path_is_what_was_commanded_and_standing_still_is_none() -> None:
@@ -196,8 +196,24 @@ def test_a_retreat_ends_at_the_last_calm_point_that_is_far_enough() -> None:
     running.advance(3 * SECOND)
     splice = running.splice(3 * SECOND, None)
     assert splice is not None
-    assert len(running.retreat_targets(splice, 0.2, 2.0)) == pytest.approx(1 + 9, abs=1)
-    assert len(running.retreat_targets(splice, 1.0, 2.0)) == pytest.approx(1 + 25, abs=1)
+    assert len(running.retreat_targets(splice, 0.2, 0.0, 2.0)) == pytest.approx(1 + 9, abs=1)
+    assert len(running.retreat_targets(splice, 1.0, 0.0, 2.0)) == pytest.approx(1 + 25, abs=1)
+
+
+def test_a_retreat_passes_calm_points_where_the_arm_trembles() -> None:
+    running = schedule()
+    first = running.splice(SECOND, measured(HOME, SECOND))
+    assert first is not None
+    running.accept(moved(first, np.array([0.5, 0.0, 0.0]), rows=41), SECOND)
+    for stamp_s in (1.5, 2.4):  # calm at 0.5 and 1.4 of 2 s of motion
+        running.advance(round(stamp_s * SECOND))
+        running.mark_calm()
+    running.advance(3 * SECOND)
+    splice = running.splice(3 * SECOND, None)
+    assert splice is not None
+    near, far = (running.retreat_targets(splice, 0.2, change, 3.0) for change in (0.1, 0.3))
+    assert np.abs(near[-1] - splice.positions).max() == pytest.approx(0.15, abs=0.05)
+    assert np.abs(far[-1] - splice.positions).max() == pytest.approx(0.375, abs=0.05)
 
 
 def test_the_way_back_is_not_part_of_the_path() -> None:
@@ -214,7 +230,7 @@ def test_nothing_executed_leaves_the_arm_where_it_is() -> None:
     running = schedule()
     splice = running.splice(SECOND, measured(HOME, SECOND))
     assert splice is not None
-    assert running.retreat_targets(splice, 1.0, 2.0).tolist() == [HOME.tolist()]
+    assert running.retreat_targets(splice, 1.0, 0.0, 2.0).tolist() == [HOME.tolist()]
 
 
 def test_clear_forgets_and_the_path_is_bounded() -> None:
