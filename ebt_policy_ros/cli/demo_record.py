@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import statistics
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -115,7 +116,8 @@ class EpisodeRecord:
             "interventions": self.interventions,
             "steps": sum(cycle.steps for cycle in self.cycles),
             "chunks": len(evaluations),
-            "network_evaluations_per_chunk": _mean(evaluations),
+            "network_evaluations_per_chunk": _median(evaluations),
+            "network_evaluations_per_chunk_mean": _mean(evaluations),
             "duration_s": round(self.duration_s, 3),
             "duration_wall_s": round(self.duration_wall_s, 3),
             "energy": energy_summary([c.energy for c in self.cycles if c.energy is not None]),
@@ -153,10 +155,10 @@ class DemoRecord:
         """Camera-to-chunk latencies of all chunks [ms]."""
         return [c.latency_ms for episode in self.episodes for c in episode.cycles if c.latency_ms is not None]
 
-    def network_evaluations_per_chunk(self, *, calm_only: bool = False) -> float | None:
-        """Mean number of network passes per chunk, over all episodes or over the calm ones."""
+    def network_evaluations(self, *, calm_only: bool = False) -> list[int]:
+        """Descent steps (forward-and-gradient passes of the network) of every chunk, of all or of the calm episodes."""
         chosen = [episode for episode in self.episodes if episode.is_calm or not calm_only]
-        return _mean([c.network_evaluations for e in chosen for c in e.cycles if c.network_evaluations > 0])
+        return [c.network_evaluations for e in chosen for c in e.cycles if c.network_evaluations > 0]
 
     def violations(self) -> list[Violation]:
         """Every rule of the joint_trajectory_controller that a published trajectory broke."""
@@ -173,8 +175,9 @@ class DemoRecord:
             "gave_up": sum(episode.gave_up for episode in self.episodes),
             "threshold": self.threshold,
             "chunk_latency_ms": latency_summary(self.latencies_ms()),
-            "network_evaluations_per_chunk": self.network_evaluations_per_chunk(),
-            "network_evaluations_per_calm_chunk": self.network_evaluations_per_chunk(calm_only=True),
+            "network_evaluations_per_chunk": _median(self.network_evaluations()),
+            "network_evaluations_per_chunk_mean": _mean(self.network_evaluations()),
+            "network_evaluations_per_calm_chunk": _mean(self.network_evaluations(calm_only=True)),
             "trajectory_rules": {
                 "checked": sum(episode.num_trajectories for episode in self.episodes),
                 "rejected_by_controller": sum(episode.num_rejected for episode in self.episodes),
@@ -187,6 +190,10 @@ class DemoRecord:
             "versions": versions(),
             "created_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         }
+
+
+def _median(values: list[int]) -> float | None:
+    return float(statistics.median(values)) if values else None
 
 
 def _mean(values: list[float] | list[int]) -> float | None:

@@ -107,7 +107,7 @@ def _summary(result: dict[str, Any]) -> str:
     if not episodes:
         return "no episode was finished"
     successes = sum(episode["success"] for episode in episodes)
-    passes = result["network_evaluations_per_chunk"]
+    passes = result["network_evaluations_per_chunk_mean"]
     return (
         f"{successes} of {len(episodes)} succeeded ({100 * successes / len(episodes):.1f} %, "
         f"95 % interval {100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}); "

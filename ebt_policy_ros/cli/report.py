@@ -79,7 +79,7 @@ def _fraction(record: DemoRecord) -> str:
 def _tiles(record: DemoRecord, result: Mapping[str, Any]) -> str:
     latency = result["chunk_latency_ms"]
     calm = result["network_evaluations_per_calm_chunk"]
-    evaluations = result["network_evaluations_per_chunk"] if calm is None else calm
+    evaluations = result["network_evaluations_per_chunk_mean"] if calm is None else calm
     rules = result["trajectory_rules"]
     tiles = [
         (_fraction(record), "cubes lifted", ""),
@@ -117,7 +117,7 @@ def _table(record: DemoRecord) -> str:
             f"{_number(entry['energy']['min'], '.3g')} … {_number(entry['energy']['max'], '.3g')}",
             f"max {_number(entry['surprise']['max'], '.2f')}",
             f"max {_number(entry['uncertainty']['max'], '.2f')}",
-            _number(entry["network_evaluations_per_chunk"], ".2f"),
+            _number(entry["network_evaluations_per_chunk_mean"], ".2f"),
             str(len(episode.violations)),
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
