@@ -21,6 +21,7 @@ INSTALL_ADVICE = (
     "install one of them, on Debian and Ubuntu: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri (EGL) "
     "or libosmesa6 (OSMesa)"
 )
+OSMESA = ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")
 
 
 def choose_backend() -> str:
@@ -30,6 +31,11 @@ def choose_backend() -> str:
     when neither library can make a context, with the packages that bring them.
     """
     chosen = os.environ.get("MUJOCO_GL", "").lower()
+    if chosen == "osmesa" and not _loads(*OSMESA):
+        raise UnsupportedError(f"MUJOCO_GL=osmesa, but {OSMESA[0]} is not installed; {INSTALL_ADVICE}")
+    # Once mujoco is there, EGL may be in use, and trying it would end what it draws with.
+    if chosen == "egl" and "mujoco" not in sys.modules and not _egl_starts():
+        raise UnsupportedError(f"MUJOCO_GL=egl, but EGL does not start here; {INSTALL_ADVICE}")
     if chosen:
         return chosen
     if "mujoco" in sys.modules:
@@ -41,7 +47,7 @@ def choose_backend() -> str:
         )
     if _egl_starts():
         chosen = "egl"
-    elif _loads("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"):
+    elif _loads(*OSMESA):
         chosen = "osmesa"
     elif os.environ.get("DISPLAY"):
         chosen = "glfw"

@@ -18,7 +18,17 @@ def before_mujoco(monkeypatch):
 
 def test_what_the_user_chose_is_kept(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr(rendering, "_loads", lambda *libraries: object())
     assert rendering.choose_backend() == "osmesa"
+
+
+@pytest.mark.parametrize("chosen", ["egl", "osmesa"])
+def test_a_choice_that_does_not_work_is_explained(before_mujoco, chosen):
+    before_mujoco.setenv("MUJOCO_GL", chosen)
+    before_mujoco.setattr(rendering, "_egl_starts", lambda: False)
+    before_mujoco.setattr(rendering, "_loads", lambda *libraries: None)
+    with pytest.raises(UnsupportedError, match=f"MUJOCO_GL={chosen}.*libegl-mesa0"):
+        rendering.choose_backend()
 
 
 def test_egl_first_then_osmesa(before_mujoco):
