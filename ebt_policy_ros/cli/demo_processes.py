@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 
 STOP_S = 10.0
 """After which an interrupted launcher is asked harder to end."""
+_WENT_WRONG = re.compile(r"\[(FATAL|ERROR)\]|\w(Error|Exception): ")
 
 
 class ProcessDiedError(EbtPolicyError):
@@ -69,9 +71,10 @@ class Launched:
             raise ProcessDiedError(f"the nodes ended with status {status}; end of {self._log}: {self.tail()}")
 
     def tail(self, num_lines: int = 3, width: int = 240) -> str:
-        """The last lines of the log, shortened and joined."""
+        """The last lines of the log, shortened and joined; of those that say what went wrong, if there are any."""
         lines = [line.strip() for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines()]
-        last = [line for line in lines if line][-num_lines:]
+        lines = [line for line in lines if line]
+        last = ([line for line in lines if _WENT_WRONG.search(line)] or lines)[-num_lines:]
         return " | ".join(line if len(line) <= width else line[:width] + " ..." for line in last) or "(empty)"
 
     def close(self, patience_s: float = STOP_S) -> int | None:

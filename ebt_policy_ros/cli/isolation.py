@@ -20,7 +20,8 @@ def isolate(environment: MutableMapping[str, str]) -> int:
     domain = free_domain()
     environment["ROS_DOMAIN_ID"] = str(domain)
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    environment.setdefault("ROS_LOCALHOST_ONLY", "1")  # Humble's way to say it
+    if environment.get("ROS_DISTRO") == "humble":  # its way to say it; later ones warn of it at every start
+        environment.setdefault("ROS_LOCALHOST_ONLY", "1")
     return domain
 
 
