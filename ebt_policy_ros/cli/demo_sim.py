@@ -31,7 +31,6 @@ class SimEpisode:
     num_rejected: int
     """Trajectories that the simulated controller has refused since the node's start."""
     last_rejection: str
-    real_time_factor: str
 
 
 class SimControl:
@@ -78,5 +77,4 @@ class SimControl:
             perturbed_ns=perturbed_ns,
             num_rejected=int(values.get("trajectories_rejected", "0")),
             last_rejection=values.get("last_rejection", ""),
-            real_time_factor=values.get("real_time_factor", ""),
         )

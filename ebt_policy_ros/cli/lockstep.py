@@ -20,7 +20,7 @@ class Lockstep:
     """One simulated arm and one pipeline. Deterministic: an episode depends on its seed and disturbance alone."""
 
     def __init__(self, arm: Any, pipeline: Pipeline, time_limit_s: float) -> None:
-        self._world = SimWorld(arm, "cube", 0, lambda _text: None)
+        self._world = SimWorld(arm, arm.task.target, 0, lambda _text: None)
         self._pipeline = pipeline
         self._time_limit_s = time_limit_s
         self._rules = TrajectoryRules(arm.joint_names)

@@ -310,22 +310,23 @@ class Pipeline:
         settings = self.settings.minimise
         return (settings.steps, settings.starts) if rounds == 0 else (settings.more_steps, settings.more_starts)
 
-    def _warm_start(self, stamp_ns: int) -> Floats | None:
-        """The previous chunk, normalised (H, D), shifted by the time gone."""
+    def _since_previous(self, stamp_ns: int) -> tuple[Floats, int] | None:
+        """The previous chunk, normalised (H, D), and how many rows ago it was planned."""
         with self._lock:
             previous = self._previous
-        if previous is None or not self.settings.minimise.warm_start:
-            return None
-        return shifted(previous[1], round((stamp_ns - previous[0]) / self.settings.period_ns))
+        return previous and (previous[1], round((stamp_ns - previous[0]) / self.settings.period_ns))
+
+    def _warm_start(self, stamp_ns: int) -> Floats | None:
+        """The previous chunk shifted by the time gone."""
+        previous = self._since_previous(stamp_ns) if self.settings.minimise.warm_start else None
+        return shifted(*previous) if previous is not None else None
 
     def _surprise(self, observation: NormalisedObservation, stamp_ns: int, minimum: Minimum) -> float | None:
         """How much worse the rest of the previous plan looks than the new one, now (one forward pass)."""
-        with self._lock:
-            previous = self._previous
+        previous = self._since_previous(stamp_ns)
         if previous is None or not np.isfinite(minimum.energy):
             return None
-        num_rows = round((stamp_ns - previous[0]) / self.settings.period_ns)
-        plan = continued(previous[1], minimum.chunk, num_rows)
+        plan = continued(previous[0], minimum.chunk, previous[1])
         surprise = self._minimiser.score(observation, plan) - minimum.energy if plan is not None else np.nan
         return float(surprise) if np.isfinite(surprise) else None
 

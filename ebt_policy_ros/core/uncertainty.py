@@ -29,6 +29,12 @@ def score_name(terms: Mapping[str, float]) -> str:
     return "unfamiliarity" if "unfamiliarity" in terms else "energy"
 
 
+def energy_residual(minimum: Minimum) -> float:
+    """|E - expected_energy| / energy_scale; KeyError when the minimum lacks these terms."""
+    terms = minimum.terms
+    return abs(minimum.energy - terms["expected_energy"]) / max(terms["energy_scale"], 1e-12)
+
+
 def raw_score(minimum: Minimum) -> float:
     """How doubtful a minimum is, in units of its own; higher is worse, infinite when anything is not finite.
 
@@ -36,12 +42,11 @@ def raw_score(minimum: Minimum) -> float:
     often give lower energies; unfamiliarity alone when only that exists (E alone is no comparison of observations);
     the energy where a bundle has no terms.
     """
-    terms = minimum.terms
-    name = score_name(terms)
+    name = score_name(minimum.terms)
     score = 0.0 if name != "energy" else minimum.energy
     if name in ("joint_energy", "energy_residual"):
-        score += abs(minimum.energy - terms["expected_energy"]) / max(terms["energy_scale"], 1e-12)
-    score += terms.get("unfamiliarity", 0.0)
+        score += energy_residual(minimum)
+    score += minimum.terms.get("unfamiliarity", 0.0)
     return score if math.isfinite(score) and math.isfinite(minimum.energy) else math.inf
 
 

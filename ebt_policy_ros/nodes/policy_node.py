@@ -25,7 +25,7 @@ from ebt_policy_ros.nodes.diagnosis import diagnose
 from ebt_policy_ros.nodes.inputs import Inputs
 from ebt_policy_ros.nodes.parameters import check_parameters, declare_parameters, setting_overrides
 from ebt_policy_ros.nodes.reporter import DIAGNOSTIC_CLASSES, Reporter
-from ebt_policy_ros.nodes.running import BAD_INPUT, run, run_and_exit
+from ebt_policy_ros.nodes.running import BAD_INPUT, run_and_exit
 from ebt_policy_ros.nodes.worker import Round, Worker
 
 NODE_NAME = "ebt_policy"
@@ -280,11 +280,6 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         if not self._finalised:
             self.trigger_shutdown()
         return 0
-
-
-def run_policy_node(args: Sequence[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM; returns the exit status."""
-    return run(PolicyNode, args)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -19,7 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.messages import read_trajectory
-from ebt_policy_ros.nodes.running import run, run_and_exit
+from ebt_policy_ros.nodes.running import run_and_exit
 from ebt_policy_ros.nodes.sim_senses import SimSenses
 from ebt_policy_ros.sim.world import Disturbance, SimWorld
 
@@ -253,11 +253,6 @@ def _descriptor(name: str, default: Any, description: str, limits: tuple[float, 
     elif limits is not None:
         descriptor.integer_range = [IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]), step=1)]
     return descriptor
-
-
-def run_sim_node(args: Sequence[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM; returns the exit status."""
-    return run(SimNode, args)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.core.uncertainty import conformal_threshold, raw_score, score_name
+from ebt_policy_ros.core.uncertainty import Calibration, raw_score, score_name
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.training.rollout import run_episodes
 
@@ -38,15 +38,9 @@ def calibrate(
     good = [rollout for rollout in rollouts if rollout.success and rollout.minima]
     if not good:
         raise EbtPolicyError(f"none of {episodes} episodes succeeded: there is nothing to calibrate on")
-    scores = sorted(max(raw_score(minimum) for minimum in rollout.minima) for rollout in good)
-    calibration = {
-        "score": score_name(good[0].minima[0].terms),
-        "alpha": alpha,
-        "n": len(scores),
-        "threshold": conformal_threshold(scores, alpha),
-        "quantiles": scores,
-        "weights_sha256": bundle.weights_sha256,
-    }
+    scores = [max(raw_score(minimum) for minimum in rollout.minima) for rollout in good]
+    name = score_name(good[0].minima[0].terms)
+    calibration = Calibration.from_scores(scores, alpha, score=name, weights_sha256=bundle.weights_sha256).to_mapping()
     measured = {"episodes": episodes, "successes": len(good), "first_seed": seed}
     provenance = {**bundle.provenance, "calibration": measured}
     replace(bundle, calibration=calibration, provenance=provenance).save(model_dir)

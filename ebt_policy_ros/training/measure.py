@@ -13,7 +13,7 @@ import numpy as np
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.types import Minimum
-from ebt_policy_ros.core.uncertainty import raw_score
+from ebt_policy_ros.core.uncertainty import energy_residual, raw_score
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.training.rollout import Rollout, run_episodes
 
@@ -30,7 +30,7 @@ def scores_of(minimum: Minimum) -> dict[str, float]:
     """The raw score and its parts, for comparison."""
     terms, parts = minimum.terms, {"score": raw_score(minimum), "energy": minimum.energy}
     if "expected_energy" in terms:
-        parts["energy_residual"] = abs(minimum.energy - terms["expected_energy"]) / terms["energy_scale"]
+        parts["energy_residual"] = energy_residual(minimum)
     if "unfamiliarity" in terms:
         parts["unfamiliarity"] = terms["unfamiliarity"]
     return parts

@@ -55,7 +55,7 @@ def run_episode(
     from ebt_policy_ros.sim.lockstep import play
     from ebt_policy_ros.sim.world import Disturbance, SimWorld
 
-    world = SimWorld(arm, "cube", seed, lambda _text: None)
+    world = SimWorld(arm, arm.task.target, seed, lambda _text: None)
     disturbance = Disturbance(perturb, within_m=0.1) if perturb is not None else None
     rollout = Rollout(seed)
     for turn in play(world, pipeline, seed, disturbance=disturbance, time_limit_s=time_limit_s):

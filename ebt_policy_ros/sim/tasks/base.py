@@ -21,6 +21,8 @@ class Task(ABC):
     name: ClassVar[str]
     views: ClassVar[Mapping[str, View]]
     """Camera name -> where it stands."""
+    target: ClassVar[str]
+    """The object that is reached for."""
     perturbations: ClassVar[tuple[str, ...]] = ()
     """Names that ``perturb`` knows."""
     time_limit_s: ClassVar[float] = 10.0

@@ -28,6 +28,7 @@ class Lift(Task):
         "front": View(look_at=(-0.02, 0.0, 0.902), distance=0.66, azimuth_deg=180.0, elevation_deg=-32.0),
         "wrist": View(model_camera="robot0_eye_in_hand"),
     }
+    target: ClassVar[str] = "cube"
     perturbations: ClassVar[tuple[str, ...]] = ("teleport",)
     time_limit_s: ClassVar[float] = 10.0
 
