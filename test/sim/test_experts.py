@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ebt_policy_ros.sim.experts import MAX_VELOCITY, Phase, Way
+from ebt_policy_ros.sim.experts.base import MAX_VELOCITY, Way
+from ebt_policy_ros.sim.experts.lift import Phase
 from ebt_policy_ros.sim.kinematics import yaw_of
 
 

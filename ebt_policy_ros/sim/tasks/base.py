@@ -12,7 +12,7 @@ from ebt_policy_ros.sim.rendering import View
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
-    from ebt_policy_ros.sim.experts import Expert
+    from ebt_policy_ros.sim.experts.base import Expert
 
 
 class Task(ABC):

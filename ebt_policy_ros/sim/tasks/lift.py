@@ -13,7 +13,7 @@ from ebt_policy_ros.sim.tasks.base import Task
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
-    from ebt_policy_ros.sim.experts import Expert
+    from ebt_policy_ros.sim.experts.base import Expert
 
 HALF_AREA_M = 0.08
 """The cube starts within +- this of the table's centre in x and y, at any yaw."""
@@ -78,7 +78,7 @@ class Lift(Task):
         return True
 
     def make_expert(self, arm: SimulatedArm, rng: np.random.Generator) -> Expert:
-        from ebt_policy_ros.sim.experts import LiftExpert
+        from ebt_policy_ros.sim.experts.lift import LiftExpert
 
         return LiftExpert(arm, rng)
 
