@@ -1,11 +1,12 @@
-"""E(observation, chunk): camera encoders, joint tokens and a bidirectional transformer that gives one scalar.
+"""The trunk that every method shares, and the energy on top of it: E(observation, chunk), one scalar.
 
 Axes: B observations, S starts per observation, T observation tokens, H horizon, D joints, d width.
 
-The trunk is one transformer over observation tokens and action tokens. Action tokens attend to every token in both
-directions of time; observation tokens attend to each other but not to the actions. The observation side of every
-layer (its keys and values) is therefore a function of the observation alone: it is computed once per chunk, shared by
-all starts and all descent steps, and stays out of the second-order part of training.
+The trunk is camera encoders, joint tokens and one transformer over observation tokens and action tokens. Action
+tokens attend to every token in both directions of time; observation tokens attend to each other but not to the
+actions. The observation side of every layer (its keys and values) is therefore a function of the observation alone:
+it is computed once per chunk, shared by all starts and all descent steps, and stays out of the second-order part of
+training.
 """
 
 from __future__ import annotations
@@ -161,21 +162,32 @@ class Block(nn.Module):
         keys, values = self.key_value(normed).chunk(2, -1)
         return self.split(keys), self.split(values)
 
-    def forward(self, x: Tensor, context: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """x: (B, T, d) attends to itself and to ``context``. Returns the new x and the keys and values of the old."""
+    def forward(
+        self, x: Tensor, context: tuple[Tensor, Tensor] | None = None, scales: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (B, T, d) attends to itself and to ``context``. Returns the new x and the keys and values of the old.
+
+        ``scales``: factors (B, 1, d) on what the attention and the mixing read, from a method's own condition.
+        """
         normed = self.attention_norm(x)
+        if scales is not None:
+            normed = normed * scales[0]
         keys, values = self.keys_values(normed)
         all_keys = keys if context is None else torch.cat([context[0], keys], 2)
         all_values = values if context is None else torch.cat([context[1], values], 2)
         query = self.split(self.query(normed))
         weights = (query @ all_keys.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(-1)
         x = x + self.out((weights @ all_values).transpose(1, 2).flatten(2))
-        x = x + self.contract(nn.functional.silu(self.expand(self.mix_norm(x))))
+        normed = self.mix_norm(x) if scales is None else self.mix_norm(x) * scales[1]
+        x = x + self.contract(nn.functional.silu(self.expand(normed)))
         return x, keys, values
 
 
-class EnergyNetwork(nn.Module):
-    """E(observation, chunk). ``observe`` once per chunk, then ``energy`` of any number of candidates."""
+class Trunk(nn.Module):
+    """What all methods have in common: ``observe`` once per chunk, then ``act`` on any number of action tokens.
+
+    A method adds what makes its action tokens and what reads the trunk's answer.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -186,17 +198,9 @@ class EnergyNetwork(nn.Module):
         self.joint_tokens = nn.Linear(a.joints, a.joint_tokens * a.model_width)
         tokens = len(a.cameras) * a.camera_tokens + a.joint_tokens
         self.observation_place = nn.Parameter(0.02 * torch.randn(tokens, a.model_width))
-        self.action_token = nn.Linear(a.joints, a.model_width)
         self.action_place = nn.Parameter(0.02 * torch.randn(a.horizon, a.model_width))
         self.blocks = nn.ModuleList([Block(a.model_width, a.heads) for _ in range(a.layers)])
         self.head_norm = RootMeanSquareNorm(a.model_width)
-        self.head = nn.Linear(a.model_width, 1, bias=False)
-        self.log_step_size = nn.Parameter(torch.tensor(math.log(10.0)))
-
-    @property
-    def step_size(self) -> Tensor:
-        """The learned descent step alpha, >= 1e-4."""
-        return self.log_step_size.exp() + 1e-4
 
     def prepare(self, images: Tensor) -> Tensor:
         """(B, height, width, 3) uint8 RGB of any size -> (B, 3, height, width) in [-1, 1] at the trained size."""
@@ -229,9 +233,28 @@ class EnergyNetwork(nn.Module):
             values.append(v)
         return ObservationCache(tuple(keys), tuple(values))
 
+    def act(self, cache: ObservationCache, tokens: Tensor, scales: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Action tokens (B, H, d), their places not yet added -> (B, H, d) after all blocks and the last norm."""
+        x = tokens + self.action_place
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x, _, _ = block(x, (keys, values), scales)
+        return self.head_norm(x)
+
+
+class EnergyNetwork(Trunk):
+    """E(observation, chunk), method "ebt": one scalar per action token, summed."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
+        self.action_token = nn.Linear(architecture.joints, architecture.model_width)
+        self.head = nn.Linear(architecture.model_width, 1, bias=False)
+        self.log_step_size = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    @property
+    def step_size(self) -> Tensor:
+        """The learned descent step alpha, >= 1e-4."""
+        return self.log_step_size.exp() + 1e-4
+
     def energy(self, cache: ObservationCache, chunks: Tensor) -> Tensor:
         """chunks (B, H, D) normalised -> (B,) energies: the sum of one scalar per action token."""
-        x = self.action_token(chunks) + self.action_place
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x, _, _ = block(x, (keys, values))
-        return self.head(self.head_norm(x)).sum((1, 2))
+        return self.head(self.act(cache, self.action_token(chunks))).sum((1, 2))

@@ -10,10 +10,9 @@ from ebt_policy_ros.core.errors import BundleError, ShapeError
 from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome, as_floats
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.energy import energy_and_gradient
-from ebt_policy_ros.policy.heads import HEADS_PREFIX, ScoreHeads
-from ebt_policy_ros.policy.network import Architecture, EnergyNetwork, ObservationCache
-
-NETWORK_PREFIX = "network."
+from ebt_policy_ros.policy.heads import ScoreHeads
+from ebt_policy_ros.policy.load import load_heads, load_network
+from ebt_policy_ros.policy.network import ObservationCache
 
 
 class TorchMinimiser:
@@ -172,32 +171,3 @@ class _Path:
 
     def __init__(self, best: Tensor, best_energy: Tensor, trace: Tensor, alive: Tensor, norm: Tensor) -> None:
         self.best, self.best_energy, self.trace, self.alive, self.norm = best, best_energy, trace, alive, norm
-
-
-def load_network(bundle: Bundle) -> EnergyNetwork:
-    """The bundle's network on the CPU, in evaluation, without parameter gradients. BundleError names what misfits."""
-    network = EnergyNetwork(Architecture.from_mapping(bundle.architecture))
-    _fill(network, bundle, NETWORK_PREFIX)
-    return network.eval().requires_grad_(False)
-
-
-def load_heads(bundle: Bundle) -> ScoreHeads | None:
-    """The bundle's score heads on the CPU, or None when it has none."""
-    if not any(name.startswith(HEADS_PREFIX) for name in bundle.tensors):
-        return None
-    a = Architecture.from_mapping(bundle.architecture)
-    heads = ScoreHeads(len(a.cameras) * a.camera_features + a.joints)
-    _fill(heads, bundle, HEADS_PREFIX)
-    return heads.eval().requires_grad_(False)
-
-
-def _fill(module: torch.nn.Module, bundle: Bundle, prefix: str) -> None:
-    state = {
-        name.removeprefix(prefix): torch.from_numpy(np.array(tensor))
-        for name, tensor in bundle.tensors.items()
-        if name.startswith(prefix)
-    }
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise BundleError(f"bundle '{bundle.name}': the weights do not fit the architecture: {error}") from error

@@ -7,7 +7,7 @@ import torch
 
 from ebt_policy_ros.core.types import NormalisedObservation
 from ebt_policy_ros.policy.bundle import Bounds, Bundle, CameraSpec, ChunkSpec, JointSpec
-from ebt_policy_ros.policy.network import Architecture, EnergyNetwork
+from ebt_policy_ros.policy.network import Architecture, EnergyNetwork, Trunk
 
 HORIZON, JOINTS, SIZE = 4, 3, 16
 
@@ -26,7 +26,7 @@ def network(seed: int = 0, **changes: object) -> EnergyNetwork:
     return EnergyNetwork(architecture(**changes))
 
 
-def bundle_of(trained: EnergyNetwork, **changes: object) -> Bundle:
+def bundle_of(trained: Trunk, **changes: object) -> Bundle:
     limits = Bounds((-1.0,) * JOINTS, (1.0,) * JOINTS)
     values: dict[str, object] = {
         "name": "small",
