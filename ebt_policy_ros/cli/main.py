@@ -17,6 +17,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 COMMANDS = {
     "demo": ("demo", "run the nodes and a simulated arm live, and report"),
     "eval": ("evaluate", "success of a bundle in lockstep simulation, deterministic"),
+    "collect": ("collect", "demonstrations of a simulated task by a scripted expert, as bags"),
     "train": ("train", "demonstrations and training, from nothing to a bundle"),
     "calibrate": ("calibrate", "measure a bundle's uncertainty score and store its threshold"),
     "launch": ("launch", "start a *.launch.xml file without ROS 2"),

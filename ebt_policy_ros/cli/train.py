@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ebt_policy_ros.cli.arguments import whole_number
-from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.core.errors import SettingsError
 
 DEMONSTRATIONS = 400
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError("expected --task NAME, or --config FILE with the key 'task'; got neither")
     command = {key: given.pop(key) for key in COMMAND_KEYS if key in given}
     data = Path(given.setdefault("data", Path("data") / str(given["task"])))
-    if not (data / "dataset.json").exists():
+    if not data.exists() or (data / "collection.json").exists():
         _record(str(given["task"]), data, command)
     _train({key: str(value) if isinstance(value, Path) else value for key, value in given.items()})
     if command.get("calibrate", True):
@@ -76,24 +75,16 @@ def _read_config(path: Path | None) -> dict[str, Any]:
 
 
 def _record(task: str, data: Path, command: Mapping[str, Any]) -> None:
-    from ebt_policy_ros.sim.demonstrate import collect
+    from ebt_policy_ros.cli import collect
+    from ebt_policy_ros.training.collect import count_episodes, wanted_episodes
 
-    wanted = int(command.get("demonstrations", DEMONSTRATIONS))
-    sys.stderr.write(f"no demonstrations in {data}: recording {wanted} of task '{task}'\n")
-    estimate = Estimate("demonstrations")
-    try:
-        collect(
-            task,
-            data,
-            wanted,
-            int(command.get("demonstration_seed", 0)),
-            int(command.get("processes", 2)),
-            lambda done, total, _seconds: estimate.show(done, total),
-        )
-    except KeyboardInterrupt:
-        kept = len(list(data.glob("episode_*.npz")))
-        sys.stderr.write(f"\n{kept} demonstrations are kept in {data}; the same command goes on from there\n")
-        raise
+    wanted = int(command.get("demonstrations", wanted_episodes(data) or DEMONSTRATIONS))
+    found = count_episodes(data)
+    if found >= wanted:
+        return
+    sys.stderr.write(f"{found} demonstrations in {data}: recording {wanted} of task '{task}'\n")
+    seed, processes = int(command.get("demonstration_seed", 0)), int(command.get("processes", 2))
+    collect.record(task, data, wanted, seed, processes)
 
 
 def _calibrate(model: Path, data: Path, task: str, processes: int) -> None:

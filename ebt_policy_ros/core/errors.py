@@ -27,3 +27,7 @@ class SafetyError(EbtPolicyError):
 
 class UnsupportedError(EbtPolicyError):
     """The embedded rclpy subset, a runtime or a launch file was asked for something it does not do; names it."""
+
+
+class DatasetError(EbtPolicyError):
+    """Demonstrations are missing, incomplete or inconsistent; the message names file, episode and field or topic."""

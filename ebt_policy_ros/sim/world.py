@@ -12,7 +12,7 @@ import numpy as np
 from ebt_policy_ros.core.errors import MessageError, SettingsError
 from ebt_policy_ros.core.types import SafeChunk
 from ebt_policy_ros.messages import TrajectoryReading
-from ebt_policy_ros.sim.controller import RejectedTrajectory, TrajectoryController
+from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm

@@ -1,83 +1,65 @@
-"""Demonstrations on disk: their fields, that they depend on the seed alone, and that a stopped collection goes on."""
-
-import json
+"""Demonstrations: what they hold, and that they depend on the seed alone."""
 
 import numpy as np
 import pytest
 
-from ebt_policy_ros.core.errors import SettingsError
-from ebt_policy_ros.sim.demonstrate import SmoothNoise, collect, record_episode
-
-
-def read(folder):
-    arrays = []
-    for path in sorted(folder.glob("episode_*.npz")):
-        with np.load(path, allow_pickle=False) as archive:
-            arrays.append({name: archive[name] for name in archive.files})
-    return arrays
-
-
-@pytest.fixture(scope="module")
-def collected(needs_robosuite, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lift")
-    seen = []
-    dataset = collect("lift", folder, 2, 21, processes=2, progress=lambda done, wanted, _: seen.append((done, wanted)))
-    return folder, dataset, seen
-
-
-def test_the_files_hold_what_the_index_says(collected):
-    folder, dataset, seen = collected
-    assert seen == [(1, 2), (2, 2)]
-    assert json.loads((folder / "dataset.json").read_text()) == dataset
-    assert dataset["task"] == "lift"
-    assert dataset["period_s"] == 0.05
-    assert dataset["cameras"] == ["front", "wrist"]
-    assert [note["file"] for note in dataset["episodes"]] == ["episode_00000.npz", "episode_00001.npz"]
-    for note, arrays in zip(dataset["episodes"], read(folder), strict=True):
-        length = note["length"]
-        assert note["success"]
-        assert arrays["stamp_ns"].tolist() == [50_000_000 * tick for tick in range(length)]
-        for name in ("positions", "actions"):
-            assert arrays[name].shape == (length, len(dataset["joint_names"]))
-            assert arrays[name].dtype == np.float32
-        for camera in dataset["cameras"]:
-            assert arrays[f"image.{camera}"].shape == (length, 96, 96, 3)
-            assert arrays[f"image.{camera}"].dtype == np.uint8
-        assert np.abs(arrays["actions"] - arrays["positions"])[:, :-1].max() < 0.25
-
-
-def test_a_stopped_collection_goes_on_to_the_same_result(collected):
-    folder, dataset, _ = collected
-    before = read(folder)
-    (folder / "episode_00001.npz").unlink()
-    (folder / "dataset.json").unlink()
-    kept = (folder / "episode_00000.npz").stat().st_mtime_ns
-    assert collect("lift", folder, 2, 21, processes=1) == dataset
-    assert (folder / "episode_00000.npz").stat().st_mtime_ns == kept
-    for old, new in zip(before, read(folder), strict=True):
-        assert old.keys() == new.keys()
-        assert all(np.array_equal(old[name], new[name]) for name in old)
-
-
-def test_a_folder_of_another_seed_is_not_mixed_up(collected):
-    with pytest.raises(SettingsError, match="choose another folder"):
-        collect("lift", collected[0], 2, 22)
-
-
-def test_clean_actions_replayed_without_looking_lift_the_cube_again(arm):
-    seed = next(s for s in range(100) if is_clean(s))
-    arrays, note = record_episode(arm, seed)
-    assert note["noise"] == 0.0
-    assert note["disturbance"] == "none"
-    arm.reset(seed)
-    for action in arrays["actions"]:
-        arm.step(action)
-    assert arm.is_success
+from ebt_policy_ros.sim.demonstrate import SmoothNoise, record_episode
 
 
 def is_clean(seed):
     rng = np.random.default_rng([seed, 2])
     return rng.random() >= 0.55 and rng.random() >= 0.30
+
+
+@pytest.fixture(scope="module")
+def clean(arm):
+    return record_episode(arm, next(seed for seed in range(100) if is_clean(seed)))
+
+
+def test_rows_are_one_period_apart_and_complete(clean, arm):
+    length = len(clean.stamps_ns)
+    assert clean.success
+    assert clean.stamps_ns.tolist() == [50_000_000 * tick for tick in range(length)]
+    for rows in (clean.positions, clean.velocities, clean.actions):
+        assert rows.shape == (length, len(arm.joint_names))
+        assert rows.dtype == np.float64
+    for camera in arm.camera_names:
+        assert clean.images[camera].shape == (length, 96, 96, 3)
+        assert clean.images[camera].dtype == np.uint8
+    assert np.abs(clean.actions - clean.positions)[:, :-1].max() < 0.25
+    assert not clean.fulfilled[: length // 2].any()
+    assert np.all(np.diff(clean.fulfilled.astype(int)) >= 0)
+
+
+def test_clean_actions_replayed_without_looking_lift_the_cube_again(clean, arm):
+    assert clean.noise == 0.0
+    assert clean.disturbance == "none"
+    arm.reset(clean.seed)
+    for action in clean.actions:
+        arm.step(action)
+    assert arm.is_success
+
+
+def test_an_expert_that_takes_too_long_is_cut_off(arm, monkeypatch):
+    monkeypatch.setattr(type(arm.task), "max_ticks", 5)
+    shown = record_episode(arm, 3)
+    assert len(shown.stamps_ns) == 5
+    assert not shown.success
+
+
+def test_an_object_is_moved_only_where_the_task_knows_how(arm, monkeypatch):
+    seed = next(s for s in range(100) if _draws_teleport(s))
+    monkeypatch.setattr(type(arm.task), "max_ticks", 2)
+    assert record_episode(arm, seed).disturbance == "teleport"
+    monkeypatch.setattr(type(arm.task), "perturbations", ())
+    assert record_episode(arm, seed).disturbance == "none"
+
+
+def _draws_teleport(seed):
+    rng = np.random.default_rng([seed, 2])
+    if rng.random() < 0.55:
+        rng.uniform()
+    return rng.random() < 0.14
 
 
 def test_noise_is_smooth_and_of_the_size_asked_for():

@@ -27,6 +27,8 @@ class Task(ABC):
     """Names that ``perturb`` knows."""
     time_limit_s: ClassVar[float] = 10.0
     """An attempt that has not succeeded by then counts as a failure."""
+    max_ticks: ClassVar[int] = 200
+    """Control periods an expert's demonstration may take."""
 
     @abstractmethod
     def make_environment(self, common: Mapping[str, Any]) -> Any:
