@@ -1,13 +1,12 @@
 """Demonstrations in memory: episodes, statistics, chunk windows and cheap whole-batch augmentation.
 
-A data set is a folder of ``episode_*.npz`` (stamp_ns (T,), positions (T, D), actions (T, D), image.<camera>
-(T, h, w, 3) uint8) and a ``dataset.json`` that lists them. Nothing in it is ever unpickled.
+``Demonstrations.load`` reads rosbag2 bags, LeRobot data sets and robomimic files, named by a path or by a YAML file
+that describes one (docs/data.md). Nothing in them is ever unpickled.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.core.errors import DatasetError
 from ebt_policy_ros.policy.bundle import Bounds
+from ebt_policy_ros.training.quality import Quality, examine, warnings_of
+from ebt_policy_ros.training.readers import Array32, Images, Joint, Recording, Source, check_episode
+from ebt_policy_ros.training.readers.source import describe_source
 
-Images = NDArray[np.uint8]
-Array32 = NDArray[np.float32]
-
-
-class DatasetError(EbtPolicyError):
-    """A data set is missing, incomplete or inconsistent; the message names the file."""
+__all__ = ["DatasetError", "Demonstrations", "bounds_of", "jittered", "normalise", "shifted", "split_episodes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +41,35 @@ class Demonstrations:
     ends: NDArray[np.int64]
     """(E,) one past the last row of every episode."""
     records: Sequence[Mapping[str, Any]]
-    """(E,) entries of dataset.json: seed, mode, noise, ..."""
+    """(E,) what else is known of the episodes: seed, mode, success, ..."""
+    joints: tuple[Joint, ...] = ()
+    """(D,) names, keys and units."""
+    kind: str = ""
+    """'rosbag2', 'lerobot', 'robomimic'."""
+    quality: tuple[Quality, ...] = ()
+    """(E,) rates, gaps, frozen cameras, ...: see ``warnings``."""
 
     @property
     def num_episodes(self) -> int:
         return len(self.ends)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """(D,) 'rad' or 'm'."""
+        return tuple(joint.robot_unit for joint in self.joints)
+
+    def warnings(self) -> list[str]:
+        """What should be looked at before training, in plain words; empty when nothing was found."""
+        if not self.quality:
+            return []
+        return warnings_of(self.quality, self.joints, self.positions, self.actions, self.period_s)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of positions, actions, episode ends and every 16th picture: for a bundle's provenance."""
+        digest = hashlib.sha256(repr((self.joint_names, self.cameras, self.period_s)).encode())
+        for array in (self.positions, self.actions, self.ends, *(self.images[c][::16] for c in self.cameras)):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def rows(self, episodes: Sequence[int]) -> NDArray[np.int64]:
         """Row numbers of the given episodes."""
@@ -62,46 +83,104 @@ class Demonstrations:
         return self.actions[index]
 
     @classmethod
-    def load(cls, directory: str | Path, *, limit: int | None = None) -> Demonstrations:
-        """Read a data set (its first ``limit`` episodes); DatasetError says what is missing or does not fit."""
-        directory = Path(directory)
-        try:
-            index = json.loads((directory / "dataset.json").read_text())
-            records = index["episodes"][:limit]
-            joints, cameras = tuple(index["joint_names"]), tuple(index["cameras"])
-        except (OSError, ValueError, KeyError) as error:
-            raise DatasetError(f"{directory / 'dataset.json'} cannot be read as a data set: {error}") from error
-        if not records:
-            raise DatasetError(f"{directory / 'dataset.json'} lists no episodes; collect demonstrations first")
-        episodes = [_read_episode(directory / record["file"], joints, cameras) for record in records]
+    def load(
+        cls,
+        source: str | Path | Source,
+        *,
+        limit: int | None = None,
+        task: str | None = None,
+        period_s: float | None = None,
+        image_size: tuple[int, int] | None = None,
+    ) -> Demonstrations:
+        """Read a data set (its first ``limit`` episodes): a directory, a file, a YAML file or a name in config/data/.
+
+        ``task``, ``period_s`` and ``image_size`` (height, width) win over what the YAML says. Pictures are brought to
+        one size (``Source.size_for``), rows to one period. DatasetError names file, episode and field, what was
+        expected, and what to do.
+        """
+        if not isinstance(source, Source):
+            source = describe_source(source, task=task, period_s=period_s, image_size=image_size)
+        return cls.of(_read(source, limit))
+
+    @classmethod
+    def of(cls, recording: Recording) -> Demonstrations:
+        """Checks, judges and joins the episodes of a recording, whose pictures it takes over."""
+        episodes, joints, cameras = recording.episodes, recording.joints, recording.cameras
+        if not episodes:
+            raise DatasetError("the data set has no episodes to read; record some, or look at 'skip' in its YAML")
+        for episode in episodes:
+            check_episode(episode, joints, cameras)
+        quality = tuple(examine(episode, joints, recording.period_s) for episode in episodes)
+        ends = np.cumsum([len(episode.positions) for episode in episodes])
+        images = {
+            camera: _joined([episode.images for episode in episodes], camera, int(ends[-1])) for camera in cameras
+        }
+        sizes = {pictures.shape[1:3] for pictures in images.values()}
+        if len(sizes) > 1:
+            found = ", ".join(f"{camera} {pictures.shape[1:3]}" for camera, pictures in images.items())
+            raise DatasetError(f"cameras have different sizes ({found}); set image_size: [height, width] in the YAML")
         return cls(
-            task=str(index["task"]),
-            joint_names=joints,
+            task=recording.task,
+            joint_names=tuple(joint.name for joint in joints),
             cameras=cameras,
-            period_s=float(index["period_s"]),
-            images={c: np.concatenate([e[f"image.{c}"] for e in episodes]) for c in cameras},
-            positions=np.concatenate([e["positions"] for e in episodes]).astype(np.float32),
-            actions=np.concatenate([e["actions"] for e in episodes]).astype(np.float32),
-            ends=np.cumsum([len(e["positions"]) for e in episodes]),
-            records=records,
+            period_s=recording.period_s,
+            images=images,
+            positions=np.concatenate([episode.positions for episode in episodes]).astype(np.float32),
+            actions=np.concatenate([episode.actions for episode in episodes]).astype(np.float32),
+            ends=ends,
+            records=[{"name": episode.name, **episode.record} for episode in episodes],
+            joints=joints,
+            kind=recording.kind,
+            quality=quality,
         )
 
 
-def _read_episode(path: Path, joints: Sequence[str], cameras: Sequence[str]) -> dict[str, NDArray[Any]]:
-    wanted = ["positions", "actions", *(f"image.{camera}" for camera in cameras)]
+def _read(source: Source, limit: int | None) -> Recording:
+    """The kind's reader, imported only now: each needs libraries that the others do not."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            episode = {key: file[key] for key in wanted}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path} cannot be read as an episode: {error}") from error
-    length = len(episode["positions"])
-    for key, array in episode.items():
-        shape = (length, len(joints)) if not key.startswith("image.") else (length, *array.shape[1:3], 3)
-        if array.shape != shape or length == 0:
-            raise DatasetError(f"{path}: {key} has shape {array.shape}, expected {shape}")
-        if not key.startswith("image.") and not np.isfinite(array).all():
-            raise DatasetError(f"{path}: {key} has values that are not finite")
-    return episode
+        if source.kind == "lerobot":
+            from ebt_policy_ros.training.readers.lerobot import read_lerobot
+
+            return read_lerobot(source, limit)
+        if source.kind == "robomimic":
+            from ebt_policy_ros.training.readers.robomimic import read_robomimic
+
+            return read_robomimic(source, limit)
+        if source.kind == "rosbag2":
+            from ebt_policy_ros.training.readers.rosbag import read_bags
+
+            return read_bags(source, limit)
+        if source.kind == "npz":
+            from ebt_policy_ros.training.readers.npz import read_npz
+
+            return read_npz(source, limit)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("ebt_policy_ros"):
+            raise DatasetError(f"{source.path}: {source.kind} data cannot be read by this version") from error
+        raise DatasetError(
+            f"{source.path}: the Python package '{error.name}' is needed to read {source.kind} data; "
+            "install it with pip install 'ebt_policy_ros[data]'"
+        ) from error
+    raise DatasetError(f"{source.path}: kind '{source.kind}' is not known; expected rosbag2, lerobot or robomimic")
+
+
+def _joined(parts: Sequence[dict[str, Images]], camera: str, rows: int) -> Images:
+    """(N, h, w, 3): the pictures of all episodes, each freed as soon as it is copied (a data set fills gigabytes)."""
+    out: Images | None = None
+    begin = 0
+    for number, part in enumerate(parts):
+        pictures = part.pop(camera)
+        if out is None:
+            out = np.empty((rows, *pictures.shape[1:]), dtype=np.uint8)
+        if pictures.shape[1:] != out.shape[1:]:
+            raise DatasetError(
+                f"camera '{camera}': episode {number} has pictures of {pictures.shape[1:3]}, the first "
+                f"{out.shape[1:3]}; set image_size: [height, width] in the YAML"
+            )
+        out[begin : begin + len(pictures)] = pictures
+        begin += len(pictures)
+    assert out is not None
+    return out
 
 
 def split_episodes(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
