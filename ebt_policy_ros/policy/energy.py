@@ -16,7 +16,7 @@ class Descent(NamedTuple):
     chunks: tuple[Tensor, ...]
     """(B, H, D) at the start, then after every step; each carries its graph when trained through."""
     energies: Tensor
-    """(steps, B) energies before every step (detached)."""
+    """(steps, B) energies before every step; with their graph when trained through."""
     gradient_norms: Tensor
     """(steps, B) root mean square of dE/da at every step (detached)."""
 
@@ -55,7 +55,7 @@ def descend(
         if not create_graph:
             chunk = chunk.detach()
         chunks.append(chunk)
-        energies.append(energy.detach())
+        energies.append(energy if create_graph else energy.detach())
         norms.append(gradient.detach().square().mean((1, 2)).sqrt())
     return Descent(tuple(chunks), torch.stack(energies), torch.stack(norms))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Progress:
 
     step: int = 0
     elapsed_s: float = 0.0
+    cpu_s: float = 0.0
+    """CPU seconds of all threads."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One record per validation."""
 
@@ -45,7 +47,7 @@ def save_checkpoint(
         tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
     notes = {
         "settings": json.dumps(settings),
-        "progress": json.dumps({"step": progress.step, "elapsed_s": progress.elapsed_s, "history": progress.history}),
+        "progress": json.dumps(asdict(progress)),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, metadata=notes)
@@ -69,7 +71,17 @@ def load_checkpoint(
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
-    free = {"data", "out", "steps", "minutes", "threads", "validate_every", "checkpoint_every_s", "snapshot_every_s"}
+    free = {
+        "data",
+        "out",
+        "encoder",
+        "steps",
+        "minutes",
+        "threads",
+        "validate_every",
+        "checkpoint_every_s",
+        "snapshots",
+    }
     before = json.loads(notes["settings"])
     differing = [k for k, v in settings.items() if k not in free and before.get(k) != v]
     if differing:

@@ -7,19 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ebt_policy_ros.policy.energy import descend, energy_and_gradient
+from ebt_policy_ros.policy.energy import Descent, energy_and_gradient
 from ebt_policy_ros.policy.network import EnergyNetwork, ObservationCache
-
-
-class Batch(NamedTuple):
-    """Normalised training examples on the device."""
-
-    images: tuple[Tensor, ...]
-    """Per camera (B, 3, h, w) in [-1, 1]."""
-    positions: Tensor
-    """(B, D)."""
-    chunks: Tensor
-    """(B, H, D) the expert's."""
 
 
 class Starts(NamedTuple):
@@ -58,30 +47,42 @@ def draw_starts(shape: tuple[int, int, int], choices: int, generator: torch.Gene
     return Starts(candidates.to(device), explore.to(device))
 
 
-def reconstruction_losses(
-    network: EnergyNetwork,
-    batch: Batch,
-    starts: Starts,
-    *,
-    steps: int,
-    beta: float,
-    joint_weights: Tensor,
-    detach: bool = True,
-    autocast: torch.dtype | None = None,
-) -> Tensor:
-    """(steps,) mean smooth-L1 between the result of every descent step and the expert's chunk, with its graph.
-
-    Observations are encoded once; each of the S starts of an observation is a descent of its own.
-    """
-    device = batch.positions.device.type
-    with torch.autocast(device, autocast or torch.bfloat16, enabled=autocast is not None):
-        features = network.features(batch.images)
-    repeats = len(starts.candidates) // len(batch.chunks)
-    cache = network.observe(features.float(), batch.positions).repeat(repeats)
-    target = batch.chunks.repeat_interleave(repeats, 0)
-    start = winning_starts(network, cache, target, starts)
-    path = descend(network, cache, start, steps, create_graph=True, detach=detach)
+def reconstruction_loss(path: Descent, targets: Tensor, *, beta: float, joint_weights: Tensor) -> Tensor:
+    """Mean smooth-L1 between the result of every descent step and the expert's chunks (B, H, D), with its graph."""
     errors = [
-        torch.nn.functional.smooth_l1_loss(chunk, target, beta=beta, reduction="none") for chunk in path.chunks[1:]
+        torch.nn.functional.smooth_l1_loss(chunk, targets, beta=beta, reduction="none") for chunk in path.chunks[1:]
     ]
-    return torch.stack([(error * joint_weights).mean() for error in errors])
+    return torch.stack([(error * joint_weights).mean() for error in errors]).mean()
+
+
+def anchor_loss(
+    network: EnergyNetwork, cache: ObservationCache, path: Descent, targets: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Gives the energy a scale, a zero and a valley for every good answer.
+
+    E(o, a) is regressed on |a - expert's chunk|^2 / (2 alpha), the energy whose descent step with alpha lands on the
+    expert's chunk: the two losses agree on dE/da. Reconstruction alone fixes only that gradient, so that any f(o) could
+    be added and energies of two observations could not be compared.
+
+    Regressed at the points of the descent and, one a chunk, at results, near the expert's chunk (at a random distance)
+    and at another observation's chunk. The points near the expert's chunk are what separates equally good answers:
+    there the chunk itself says which answer was meant, so each gets a valley of its own, and further steps roll into
+    one (two ways, 600 steps: 67 % of the results are in a valley after two steps, 96 % after four; without this loss
+    6 % and 0 %). Each kind is weighed by its mean distance in the batch.
+    """
+    count = targets[0].numel()
+    unit = 2 * network.step_size.detach() / count
+    kinds = torch.randint(3, (len(targets), 1, 1), generator=generator).to(targets.device)
+    sigma = 10 ** (-2 * torch.rand((len(targets), 1, 1), generator=generator))
+    noise = (sigma * torch.randn(targets.shape, generator=generator)).to(targets)
+    other = torch.where(kinds == 0, targets + noise, targets.roll(1, 0))
+    other = torch.where(kinds == 2, path.chunks[-1].detach(), other)
+    energies = [*path.energies, network.energy(cache, other)]
+    losses = []
+    for energy, chunk in zip(energies, [*path.chunks[:-1], other], strict=True):
+        distance = (chunk.detach() - targets).square().mean((1, 2))
+        level = distance.mean()
+        if chunk is other:
+            level = torch.stack([distance[kinds[:, 0, 0] == kind].mean() for kind in range(3)])[kinds[:, 0, 0]]
+        losses.append(torch.nn.functional.smooth_l1_loss(unit * energy / level, distance / level))
+    return torch.stack(losses).mean()

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import torch
+from torch import nn
 
-from ebt_policy_ros.policy.network import EnergyNetwork
 from ebt_policy_ros.training.settings import TrainSettings
 
 
@@ -16,18 +16,19 @@ def rate_at(done: float, step: int, warmup_steps: int) -> float:
     return min(1.0, (step + 1) / max(1, warmup_steps)) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def parameter_groups(network: EnergyNetwork, settings: TrainSettings) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
     """Matrices with weight decay; vectors and embeddings without; the step size alone and faster."""
-    named = list(network.named_parameters())
+    named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     alpha = [p for n, p in named if n == "log_step_size"]
     plain = [p for n, p in named if n != "log_step_size" and (p.ndim < 2 or n.endswith("_place"))]
     decayed = [p for n, p in named if p.ndim >= 2 and not n.endswith("_place")]
-    rate = settings.learning_rate
-    return [
+    rate = settings.base_rate
+    groups = [
         {"params": decayed, "lr": rate, "weight_decay": settings.weight_decay},
         {"params": plain, "lr": rate, "weight_decay": 0.0},
         {"params": alpha, "lr": rate * settings.step_size_rate, "weight_decay": 0.0},
     ]
+    return [group for group in groups if group["params"]]
 
 
 def unit_of(joint: str) -> str:

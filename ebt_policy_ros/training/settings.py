@@ -6,46 +6,65 @@ from dataclasses import dataclass
 
 from ebt_policy_ros.core.errors import SettingsError
 
+METHODS = ("ebt", "dp", "regression", "encoder")
+LEARNING_RATES = {"ebt": 1e-3, "dp": 1e-3, "regression": 1e-3, "encoder": 1e-3}
+
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training run; the defaults are those of ``models/lift``."""
+    """Settings of one training run; the defaults are those of the shipped bundles."""
 
     data: str
-    """Folder of demonstrations."""
+    """Demonstrations: a folder, a file or a YAML that describes them."""
     out: str
     """Folder for the bundle, snapshots, checkpoint and curve."""
-    task: str = "lift"
-    """Name of the policy; must be the data set's task."""
-    steps: int = 12_000
+    task: str | None = None
+    """Name of the policy; None: the data set's task, which it must be otherwise."""
+    method: str = "ebt"
+    """'ebt' (energy minimisation), 'dp' (Diffusion Policy), 'regression', or 'encoder' (the first stage alone)."""
+    encoder: str | None = None
+    """Folder of trained camera encoders to take and keep; None: they are trained first, into ``out/encoder``."""
+    encoder_steps: int = 4_000
+    """Gradient steps of the encoders' own training; 0: encoders and policy are trained together, end to end."""
+    encoder_share: float = 0.4
+    """Part of ``minutes`` that the encoders' training takes."""
+    keyframe_weight: float = 1.0
+    """Weight of the keyframe targets in the encoders' training."""
+    feature_copies: int = 4
+    """Differently augmented copies of every frame that frozen encoders are run on, once."""
+    steps: int = 3_000
     """Gradient steps; the cosine schedule ends there."""
     minutes: float | None = None
     """Time budget instead of ``steps``: the schedule follows the time trained. Not reproducible bit for bit."""
     batch: int = 64
     """Observations per gradient step."""
     starts: int = 1
-    """Random starts per observation: more second-order signal for one encoder pass."""
-    start_choices: int = 4
-    """Candidate starts of which each expert chunk takes the one that leads nearest to it; 1: no choice, and equally
-    good answers are averaged."""
+    """Random starts (or noise levels) per observation: more signal for one encoder pass."""
+    start_choices: int = 1
+    """Candidate starts of which each expert chunk takes the one that leads nearest to it; 1: no choice."""
     descent_steps: int = 2
     """K, unrolled."""
+    random_descent_steps: bool = False
+    """Draw the number of unrolled steps from 1..K at every gradient step."""
     detach: bool = True
     """Cut the graph between descent steps."""
+    anchor: float = 0.0
+    """Weight of the loss that gives energies a scale and a zero (``objective.anchor_loss``)."""
     loss_beta: float = 0.05
     """Smooth-L1 turns from square to absolute here [normalised units]."""
     gripper_weight: float = 1.0
     """Loss weight of joints measured in metres."""
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
+    """None: the method's own."""
     step_size_rate: float = 5.0
     """Learning rate of the descent's step size, as a multiple."""
     weight_decay: float = 1e-2
-    warmup_steps: int = 300
+    warmup_steps: int = 200
     clip: float = 1.0
     """Largest gradient norm."""
-    ema: float = 0.999
+    ema: float = 0.995
     """Decay of the averaged weights that are saved."""
-    shift: int = 4
+    shift: int = 3
     """Random image shift [pixels]."""
     jitter: float = 0.15
     """Strength of brightness, contrast and colour changes."""
@@ -70,17 +89,29 @@ class TrainSettings:
     validate_every: int = 500
     """Gradient steps between validations."""
     checkpoint_every_s: float = 120.0
-    snapshot_every_s: float = 600.0
-    """Seconds between bundle snapshots in ``out/snapshots``."""
+    snapshots: int = 6
+    """Bundles kept along the way in ``out/snapshots``, evenly spread over the run: what rollouts choose from."""
     execute_steps: int = 8
     horizon: int = 16
 
+    @property
+    def base_rate(self) -> float:
+        """The learning rate before warm-up and decay."""
+        return LEARNING_RATES[self.method] if self.learning_rate is None else self.learning_rate
+
     def __post_init__(self) -> None:
-        counts = ("steps", "batch", "shards", "starts", "start_choices", "descent_steps", "horizon", "execute_steps")
+        counts = (
+            "steps", "batch", "shards", "starts", "start_choices", "descent_steps", "horizon", "execute_steps",
+            "feature_copies",
+        )  # fmt: skip
         for name in counts:
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.method not in METHODS:
+            raise SettingsError(f"method: expected one of {', '.join(METHODS)}, got '{self.method}'")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise SettingsError(f"precision: expected auto, float32 or bfloat16, got '{self.precision}'")
         if self.minutes is not None and self.minutes <= 0:
             raise SettingsError(f"minutes: expected a positive time, got {self.minutes}")
+        if not 0 <= self.encoder_share < 1:
+            raise SettingsError(f"encoder_share: expected 0 to below 1, got {self.encoder_share}")

@@ -1,0 +1,197 @@
+"""What distinguishes the methods in training: their network, their loss, how they answer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ebt_policy_ros.policy.diffusion import DiffusionNetwork, alphas_cumulative, diffusion_loss
+from ebt_policy_ros.policy.energy import calibrate_step_size, descend
+from ebt_policy_ros.policy.network import Architecture, EnergyNetwork
+from ebt_policy_ros.policy.regression import RegressionNetwork, regression_loss
+from ebt_policy_ros.training.examples import Batch
+from ebt_policy_ros.training.objective import anchor_loss, draw_starts, reconstruction_loss, winning_starts
+from ebt_policy_ros.training.representation import RepresentationNetwork
+from ebt_policy_ros.training.settings import TrainSettings
+
+
+class Method(Protocol):
+    """One way to learn a policy from examples."""
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        """A network with fresh weights; it has ``encoders`` and ``features``."""
+
+    def begin(self, network: nn.Module, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
+        """Set what has to fit the data before the first gradient step."""
+
+    def loss(
+        self, network: nn.Module, features: Tensor, batch: Batch, generator: torch.Generator, joint_weights: Tensor
+    ) -> Tensor:
+        """The scalar loss, with its graph."""
+
+    def predict(self, network: nn.Module, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """(B, H, D) chunks as the policy would command them [normalised units]."""
+
+
+class EnergyMinimisation:
+    """EBT: reconstruct the expert's chunk by descending the energy."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+
+    def build(self, architecture: Architecture) -> EnergyNetwork:
+        return EnergyNetwork(architecture)
+
+    def begin(self, network: EnergyNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
+        with torch.no_grad():
+            cache = network.observe(features, batch.positions)
+        start = torch.randn(batch.chunks.shape, generator=generator).to(features.device)
+        calibrate_step_size(network, cache, start)
+
+    def loss(
+        self,
+        network: EnergyNetwork,
+        features: Tensor,
+        batch: Batch,
+        generator: torch.Generator,
+        joint_weights: Tensor,
+    ) -> Tensor:
+        s = self.settings
+        cache = network.observe(features, batch.positions).repeat(s.starts)
+        targets = batch.chunks.repeat_interleave(s.starts, 0)
+        starts = draw_starts(tuple(targets.shape), s.start_choices, generator, features.device)
+        steps = s.descent_steps
+        if s.random_descent_steps:
+            steps = int(torch.randint(1, steps + 1, (1,), generator=generator))
+        start = winning_starts(network, cache, targets, starts)
+        path = descend(network, cache, start, steps, create_graph=True, detach=s.detach)
+        loss = reconstruction_loss(path, targets, beta=s.loss_beta, joint_weights=joint_weights)
+        if s.anchor > 0:
+            loss = loss + s.anchor * anchor_loss(network, cache, path, targets, generator)
+        return loss
+
+    def predict(self, network: EnergyNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            cache = network.observe(features, batch.positions)
+        start = torch.randn(batch.chunks.shape, generator=generator).to(features.device)
+        return descend(network, cache, start, self.settings.descent_steps).chunks[-1]
+
+
+class DiffusionPolicy:
+    """The baseline with a hundred steps: predict the noise in a noisy chunk (Chi et al., arXiv 2303.04137)."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+        self.alphas = alphas_cumulative()
+
+    def build(self, architecture: Architecture) -> DiffusionNetwork:
+        return DiffusionNetwork(architecture)
+
+    def begin(self, network: DiffusionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
+        return None
+
+    def loss(
+        self,
+        network: DiffusionNetwork,
+        features: Tensor,
+        batch: Batch,
+        generator: torch.Generator,
+        joint_weights: Tensor,
+    ) -> Tensor:
+        cache = network.observe(features, batch.positions)
+        alphas = self.alphas.to(features.device)
+        return diffusion_loss(
+            network, cache, batch.chunks, alphas, generator, repeats=self.settings.starts, joint_weights=joint_weights
+        )
+
+    @torch.no_grad()
+    def predict(self, network: DiffusionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        from diffusers import DDIMScheduler
+
+        scheduler = DDIMScheduler(num_train_timesteps=len(self.alphas), beta_schedule="squaredcos_cap_v2")
+        scheduler.set_timesteps(10)
+        cache = network.observe(features, batch.positions)
+        chunk = torch.randn(batch.chunks.shape, generator=generator).to(features.device)
+        for step in scheduler.timesteps:
+            noise = network(cache, chunk, torch.full((len(chunk),), int(step), device=chunk.device))
+            chunk = scheduler.step(noise, step, chunk).prev_sample
+        return chunk
+
+
+class Regression:
+    """The baseline without any search: the chunk in one pass."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+
+    def build(self, architecture: Architecture) -> RegressionNetwork:
+        return RegressionNetwork(architecture)
+
+    def begin(self, network: RegressionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
+        return None
+
+    def loss(
+        self,
+        network: RegressionNetwork,
+        features: Tensor,
+        batch: Batch,
+        generator: torch.Generator,
+        joint_weights: Tensor,
+    ) -> Tensor:
+        cache = network.observe(features, batch.positions)
+        return regression_loss(network, cache, batch.chunks, beta=self.settings.loss_beta, joint_weights=joint_weights)
+
+    @torch.no_grad()
+    def predict(self, network: RegressionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        chunk: Tensor = network(network.observe(features, batch.positions))
+        return chunk
+
+
+class Representation:
+    """The encoders' own training: clone the chunk and foresee the keyframes with a small head."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+
+    def build(self, architecture: Architecture) -> RepresentationNetwork:
+        return RepresentationNetwork(architecture)
+
+    def begin(self, network: RepresentationNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
+        return None
+
+    def loss(
+        self,
+        network: RepresentationNetwork,
+        features: Tensor,
+        batch: Batch,
+        generator: torch.Generator,
+        joint_weights: Tensor,
+    ) -> Tensor:
+        chunk, keyframes = network(features, batch.positions)
+        beta = self.settings.loss_beta
+
+        def error(ours: Tensor, wanted: Tensor) -> Tensor:
+            each = nn.functional.smooth_l1_loss(ours, wanted, beta=beta, reduction="none")
+            return (each * joint_weights).mean()
+
+        return error(chunk, batch.chunks) + self.settings.keyframe_weight * error(keyframes, batch.keyframes)
+
+    @torch.no_grad()
+    def predict(
+        self, network: RepresentationNetwork, features: Tensor, batch: Batch, generator: torch.Generator
+    ) -> Tensor:
+        chunk: Tensor = network(features, batch.positions)[0]
+        return chunk
+
+
+def make_method(settings: TrainSettings) -> Method:
+    """The method that ``settings`` name."""
+    if settings.method == "encoder":
+        return Representation(settings)  # type: ignore[return-value]
+    if settings.method == "ebt":
+        return EnergyMinimisation(settings)  # type: ignore[return-value]
+    if settings.method == "dp":
+        return DiffusionPolicy(settings)  # type: ignore[return-value]
+    return Regression(settings)  # type: ignore[return-value]
