@@ -1,91 +1,154 @@
-"""Success of a bundle in lockstep simulation, in one process: camera, minimise, retry, safety and controller are the
-ones of the node, only the middleware is left out. Deterministic: the same command gives the same JSON but for times.
+"""Success of a bundle in lockstep simulation: camera, minimise, retry, safety and controller are the ones of the node,
+only the middleware is left out. Deterministic: the same command gives the same JSON but for times, with any number of
+processes.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ebt_policy_ros.cli.arguments import output_file, whole_number
-from ebt_policy_ros.cli.demo_record import DemoRecord
+from ebt_policy_ros.cli.demo_record import DemoRecord, EpisodeRecord
 from ebt_policy_ros.cli.progress import Estimate, LiveLine
 from ebt_policy_ros.cli.results import write_json
-from ebt_policy_ros.core.errors import UnsupportedError
+from ebt_policy_ros.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ebt_policy_ros.policy.bundle import Bundle
+    from ebt_policy_ros.training.episodes import Job
+
+METHODS = ("ebt", "dp", "regression")
+SAMPLERS = ("ddpm100", "ddim16", "ddim10")
+ATTEMPTS = 2.5
+"""An episode's default time limit in time limits of the task, which are those of one attempt: retry needs room."""
+COSTS = ("gradient_steps", "training_cpu_s", "encoder_cpu_s")
+"""What is repeated from the bundle's provenance, where it is there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``ebt-policy eval``."""
     parser.add_argument("--model", default="lift", help="bundle directory, or the name of one in models/")
-    parser.add_argument("--task", default="lift", help="simulated task")
+    parser.add_argument("--task", help="simulated task (default: the bundle's)")
     parser.add_argument("--episodes", type=whole_number(1), default=50, help="episodes (default 50)")
     parser.add_argument("--seed", type=whole_number(0), default=1000, help="of the first episode; the next count up")
+    parser.add_argument("--processes", type=whole_number(1), help="episodes in parallel (default: one a core)")
     parser.add_argument("--steps", type=whole_number(1), help="gradient steps a chunk (default: the bundle's)")
-    parser.add_argument("--policy", choices=("ebt", "dp"), default="ebt", help="kind of policy")
-    parser.add_argument("--sampler", choices=("ddpm100", "ddim16"), help="of a diffusion policy")
+    parser.add_argument(
+        "--policy", choices=METHODS, help="method (default: the bundle's); baselines are found at MODEL/<method>"
+    )
+    parser.add_argument("--sampler", choices=SAMPLERS, help="of a diffusion policy (default ddpm100)")
     parser.add_argument("--perturb", metavar="NAME", help="disturbance of every episode, such as teleport, or 'all'")
     parser.add_argument("--retry", choices=("on", "off"), default="on", help="whether retry may act (default on)")
-    parser.add_argument("--runtime", choices=("torch", "onnxruntime"), default="torch", help="what runs the bundle")
+    parser.add_argument("--runtime", default="auto", help="what runs the bundle: auto, torch or onnxruntime")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--time-limit", type=float, default=25.0, help="longest episode [simulated s] (default 25)")
+    parser.add_argument(
+        "--time-limit", type=_seconds, help=f"longest episode [simulated s] (default: {ATTEMPTS} attempts of the task)"
+    )
     parser.add_argument("--json", type=output_file, metavar="F", help="where the results go")
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the episodes, prints a summary, writes the JSON; returns the exit status."""
-    if options.policy == "dp" or options.sampler is not None:
-        raise UnsupportedError("--policy dp and --sampler: diffusion policies are not part of this version; use ebt")
-    from ebt_policy_ros.assemble import assemble_all, load_robot
-    from ebt_policy_ros.sim.arm import SimulatedArm
+    from ebt_policy_ros.training.episodes import find_bundle
 
-    overrides: dict[str, dict[str, Any]] = {"retry": {"enabled": options.retry == "on"}}
-    if options.steps is not None:
-        overrides["minimise"] = {"steps": options.steps}
-    assembly = assemble_all(
-        options.model, load_robot("panda_sim")[0], overrides, options.device, options.runtime, warm_up=True
-    )
-    arm = SimulatedArm(options.task)
+    directory, bundle = find_bundle(options.model, options.policy)
+    resolve(options, bundle)
+    jobs = _jobs(options, directory)
+    record = DemoRecord(bundle.name, options.seed)
+    if bundle.calibration is not None:
+        record.threshold = float(bundle.calibration["threshold"])
     try:
-        record = DemoRecord(assembly.model_name, options.seed)
-        if assembly.calibration is not None:
-            record.threshold = assembly.calibration.threshold
-        _episodes(record, options, arm, assembly.pipeline)
+        _play(record, options, jobs)
     finally:
-        arm.close()
-        result = _result(record, options)
+        result = _result(record, options, bundle)
         if options.json is not None:
             write_json(options.json, result)
     print(_summary(result))
     return 0
 
 
-def _episodes(record: DemoRecord, options: argparse.Namespace, arm: Any, pipeline: Any) -> None:
-    from ebt_policy_ros.cli.lockstep import Lockstep, disturbances
+def resolve(options: argparse.Namespace, bundle: Bundle) -> None:
+    """Fills in what follows from the bundle; SettingsError for an option that contradicts it."""
+    from ebt_policy_ros.sim.tasks import make_task
+    from ebt_policy_ros.training.episodes import task_of
 
-    lockstep, line = Lockstep(arm, pipeline, options.time_limit), LiveLine()
-    disturbance = disturbances(options.perturb, arm.task.perturbations)
-    estimate = Estimate("episodes", line)
+    options.policy, options.task = bundle.method, options.task or task_of(bundle)
+    if bundle.method == "dp":
+        options.sampler = options.sampler or SAMPLERS[0]
+    elif options.sampler is not None:
+        raise SettingsError(
+            f"--sampler {options.sampler}: bundle '{bundle.name}' is of method '{bundle.method}'; only a diffusion "
+            "policy has samplers (--policy dp)"
+        )
+    if options.steps is not None and bundle.method != "ebt":
+        raise SettingsError(
+            f"--steps {options.steps}: expected a bundle of method 'ebt', got '{bundle.method}'; a diffusion policy's "
+            "steps are chosen by --sampler"
+        )
+    task = make_task(options.task)
+    if options.time_limit is None:
+        options.time_limit = ATTEMPTS * task.time_limit_s
+
+
+def _jobs(options: argparse.Namespace, directory: Path) -> list[Job]:
+    from ebt_policy_ros.cli.lockstep import disturbances
+    from ebt_policy_ros.sim.tasks import make_task
+    from ebt_policy_ros.training.episodes import Job, Setup
+
+    overrides: dict[str, dict[str, Any]] = {"retry": {"enabled": options.retry == "on"}}
+    if options.steps is not None:
+        overrides["minimise"] = {"steps": options.steps}
+    setup = Setup(
+        str(directory),
+        options.task,
+        overrides,
+        options.device,
+        options.runtime,
+        options.sampler,
+        options.time_limit,
+    )
+    disturbance = disturbances(options.perturb, make_task(options.task).perturbations)
+    return [Job(setup, index, options.seed + index, disturbance(index)) for index in range(options.episodes)]
+
+
+def _play(record: DemoRecord, options: argparse.Namespace, jobs: list[Job]) -> None:
+    """Plays the jobs into ``record``, in their order; those that are finished stay there, whatever happens."""
+    from ebt_policy_ros.cli.lockstep import record_episode
+    from ebt_policy_ros.training.episodes import play_all
+
+    line = LiveLine()
+    estimate, finished = Estimate("episodes", line), dict[int, EpisodeRecord]()
     try:
-        for index in range(options.episodes):
-            record.episodes.append(lockstep.episode(index, options.seed + index, disturbance(index)))
-            successes = sum(episode.success for episode in record.episodes)
-            estimate.show(index + 1, options.episodes, f", {successes} succeeded")
+        with contextlib.closing(play_all(jobs, record_episode, processes=options.processes)) as results:
+            for place, episode in results:
+                finished[place] = episode
+                successes = sum(episode.success for episode in finished.values())
+                estimate.show(len(finished), len(jobs), f", {successes} succeeded")
     except KeyboardInterrupt:
         line.close()
         kept = f"in {options.json}" if options.json is not None else "shown below"
-        sys.stderr.write(f"interrupted: results of {len(record.episodes)} finished episodes are {kept}\n")
+        sys.stderr.write(f"interrupted: results of {len(finished)} finished episodes are {kept}\n")
         raise
+    finally:
+        record.episodes += [finished[place] for place in sorted(finished)]
 
 
-def _result(record: DemoRecord, options: argparse.Namespace) -> dict[str, Any]:
-    settings = {
-        name: getattr(options, name)
-        for name in ("task", "steps", "policy", "perturb", "retry", "runtime", "device", "time_limit")
-    }
+def _result(record: DemoRecord, options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
+    names = ("task", "steps", "policy", "sampler", "perturb", "retry", "runtime", "device", "time_limit")
     result = record.as_json()
-    result.update(command="eval", settings=settings, success_interval=interval(record))
+    result.update(
+        command="eval",
+        settings={name: getattr(options, name) for name in names},
+        success_interval=interval(record),
+        weights_sha256=bundle.weights_sha256,
+        training={name: bundle.provenance.get(name) for name in COSTS},
+    )
     for name in ("created_at", "trouble"):  # the same command gives the same file but for times
         result.pop(name)
     return result
@@ -93,13 +156,12 @@ def _result(record: DemoRecord, options: argparse.Namespace) -> dict[str, Any]:
 
 def interval(record: DemoRecord) -> list[float] | None:
     """Wilson's 95 % interval of the success rate; None without episodes."""
-    count = len(record.episodes)
-    if count == 0:
+    from ebt_policy_ros.training.statistics import wilson
+
+    if not record.episodes:
         return None
-    z, rate = 1.96, sum(episode.success for episode in record.episodes) / count
-    centre = rate + z * z / (2 * count)
-    reach = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    return [round((centre + sign * reach) / (1 + z * z / count), 4) for sign in (-1, 1)]
+    low_high = wilson(sum(episode.success for episode in record.episodes), len(record.episodes))
+    return [round(value, 4) for value in low_high]
 
 
 def _summary(result: dict[str, Any]) -> str:
@@ -107,10 +169,24 @@ def _summary(result: dict[str, Any]) -> str:
     if not episodes:
         return "no episode was finished"
     successes = sum(episode["success"] for episode in episodes)
-    passes = result["network_evaluations_per_chunk_mean"]
+    passes, latency = result["network_evaluations_per_chunk_mean"], result["chunk_latency_ms"]
+    thought = "no chunk was planned"
+    if passes is not None:
+        thought = (
+            f"{passes:.3g} network passes per chunk; chunk latency median {latency['p50']} ms, 99 % {latency['p99']} ms"
+        )
     return (
         f"{successes} of {len(episodes)} succeeded ({100 * successes / len(episodes):.1f} %, "
         f"95 % interval {100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}); "
-        f"{sum(episode['retries'] for episode in episodes)} retries, {result['gave_up']} given up; "
-        f"{passes:.3g} network passes per chunk; chunk latency median {result['chunk_latency_ms']['p50']} ms"
+        f"{sum(episode['retries'] for episode in episodes)} retries, {result['gave_up']} given up; {thought}"
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got '{text}'")
+    return value

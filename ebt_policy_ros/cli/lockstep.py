@@ -4,50 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord
 from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules
 from ebt_policy_ros.core.cycle import Cycle, State
-from ebt_policy_ros.sim.lockstep import Turn, play
-from ebt_policy_ros.sim.world import Disturbance, SimWorld
+from ebt_policy_ros.sim.world import Disturbance
 
 if TYPE_CHECKING:
-    from ebt_policy_ros.core.pipeline import Pipeline
+    from ebt_policy_ros.sim.lockstep import Turn
+    from ebt_policy_ros.training.episodes import Episode
 
 
-class Lockstep:
-    """One simulated arm and one pipeline. Deterministic: an episode depends on its seed and disturbance alone."""
+def record_episode(episode: Episode) -> EpisodeRecord:
+    """Plays an episode to success, give-up or the time limit; every trajectory is judged before it is followed."""
+    world, job, began_s = episode.world, episode.job, time.monotonic()
+    record, rules = EpisodeRecord(job.index, job.seed), TrajectoryRules(world.arm.joint_names)
+    rejected_before = world.num_rejected
+    for turn in episode.play():
+        record.cycles.append(cycle_record(turn.cycle, turn.elapsed_s, turn.latency_ms))
+        _judge(turn, rules, record)
+        record.gave_up = turn.cycle.state is State.GIVEN_UP
+    record.success = world.success_ns is not None
+    record.duration_s, record.duration_wall_s = world.elapsed_s, time.monotonic() - began_s
+    record.num_rejected = world.num_rejected - rejected_before
+    if world.disturbed_ns is not None:
+        record.perturbed_at_s = (world.disturbed_ns - world.began_ns) / 1e9
+    return record
 
-    def __init__(self, arm: Any, pipeline: Pipeline, time_limit_s: float) -> None:
-        self._world = SimWorld(arm, arm.task.target, 0, lambda _text: None)
-        self._pipeline = pipeline
-        self._time_limit_s = time_limit_s
-        self._rules = TrajectoryRules(arm.joint_names)
 
-    def episode(self, index: int, seed: int, disturbance: Disturbance | None = None) -> EpisodeRecord:
-        """Runs one episode to success, give-up or the time limit."""
-        world, record, began_s = self._world, EpisodeRecord(index, seed), time.monotonic()
-        self._rules.restart()
-        for turn in play(world, self._pipeline, seed, disturbance=disturbance, time_limit_s=self._time_limit_s):
-            record.cycles.append(cycle_record(turn.cycle, turn.elapsed_s, turn.latency_ms))
-            self._judge(turn, record)
-            record.gave_up = turn.cycle.state is State.GIVEN_UP
-        record.success = world.success_ns is not None
-        record.duration_s, record.duration_wall_s = world.elapsed_s, time.monotonic() - began_s
-        record.num_rejected = world.num_rejected
-        world.num_rejected = 0
-        if world.disturbed_ns is not None:
-            record.perturbed_at_s = (world.disturbed_ns - world.began_ns) / 1e9
-        return record
-
-    def _judge(self, turn: Turn, record: EpisodeRecord) -> None:
-        command = turn.cycle.command
-        self._rules.measure(turn.positions)
-        if command is not None:
-            values = (command.start_ns, command.joint_names, command.times_s, command.positions, command.velocities)
-            record.num_trajectories += 1
-            record.violations += self._rules.check(Trajectory(*values), turn.now_ns)
+def _judge(turn: Turn, rules: TrajectoryRules, record: EpisodeRecord) -> None:
+    command = turn.cycle.command
+    rules.measure(turn.positions)
+    if command is not None:
+        values = (command.start_ns, command.joint_names, command.times_s, command.positions, command.velocities)
+        record.num_trajectories += 1
+        record.violations += rules.check(Trajectory(*values), turn.now_ns)
 
 
 def cycle_record(cycle: Cycle, time_s: float, latency_ms: float) -> CycleRecord:

@@ -1,14 +1,17 @@
 """Closed-loop episodes with the real simulator and a policy without a clue."""
 
 import importlib.util
+import multiprocessing
+import os
 
 import numpy as np
 import pytest
 from nodes.tiny_bundle import make_tiny_bundle
 
-from ebt_policy_ros.assemble import assemble, load_robot
-from ebt_policy_ros.sim.arm import SimulatedArm
-from ebt_policy_ros.training.rollout import ROBOT, run_episode, stacked_images
+from ebt_policy_ros.core.errors import BundleError
+from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.training.episodes import EpisodesError, Job, Setup, Stage, find_bundle, play_all, task_of
+from ebt_policy_ros.training.rollout import keep, stacked_images
 
 pytestmark = [
     pytest.mark.sim,
@@ -17,23 +20,18 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def arm():
-    arm = SimulatedArm("lift")
-    yield arm
-    arm.close()
-
-
-@pytest.fixture
-def pipeline(tmp_path):
-    model = make_tiny_bundle(tmp_path / "tiny")
+def setup(tmp_path_factory):
+    model = make_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
     overrides = {"retry": {"enabled": False}, "safety": {"on_jump": "clamp"}}
-    return assemble(model, load_robot(ROBOT)[0], overrides, device="cpu")
+    return Setup(str(model), "lift", overrides, device="cpu", time_limit_s=1.2)
 
 
-def test_an_episode_is_a_function_of_its_seed(arm, pipeline):
-    first = run_episode(arm, pipeline, 3, keep_images=True, time_limit_s=1.2)
-    again = run_episode(arm, pipeline, 3, keep_images=True, time_limit_s=1.2)
-    other = run_episode(arm, pipeline, 4, time_limit_s=1.2)
+def test_an_episode_is_a_function_of_its_seed(setup):
+    stage = Stage()
+    first = keep(stage.prepare(Job(setup, 0, 3)), with_images=True)
+    other = keep(stage.prepare(Job(setup, 1, 4)))
+    again = keep(stage.prepare(Job(setup, 2, 3)), with_images=True)
+    stage.close()
     assert len(first.minima) >= 2
     assert first.times_s == again.times_s
     assert [m.energy for m in first.minima] == [m.energy for m in again.minima]
@@ -43,3 +41,32 @@ def test_an_episode_is_a_function_of_its_seed(arm, pipeline):
     assert other.images == {}
     assert not first.success
     assert first.duration_s == pytest.approx(1.2)
+
+
+class Bomb:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
+def test_a_process_that_dies_or_fails_is_an_error_and_leaves_no_other_behind(setup, tmp_path):
+    bombs = [Job(setup, index, index, Bomb()) for index in range(2)]
+    with pytest.raises(EpisodesError, match="exit code 7"):
+        list(play_all(bombs, keep, processes=2))
+    missing = [Job(Setup(str(tmp_path / "nothing"), "lift"), index, index) for index in range(2)]
+    with pytest.raises(BundleError, match="nothing"):
+        list(play_all(missing, keep, processes=2))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_baseline_is_found_beside_the_bundle(setup):
+    directory, bundle = find_bundle(setup.model)
+    assert bundle.method == "ebt"
+    assert task_of(bundle) == "tiny"
+    assert find_bundle(setup.model, "ebt")[0] == directory
+    with pytest.raises(BundleError, match=r"no 'dp' bundle beside it.*ebt-policy train"):
+        find_bundle(setup.model, "dp")
+    Bundle.load(directory).save(directory / "dp")
+    with pytest.raises(BundleError, match="expected a bundle of method 'dp', got 'ebt'"):
+        find_bundle(setup.model, "dp")
