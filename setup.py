@@ -42,7 +42,8 @@ if editable_wheel is not None:
 
 # Ranges say what should work; constraints.txt says what was tested together, and the Makefile installs that.
 SIMULATION = ["robosuite==1.5.2", "mujoco>=3.3.7,<3.10", "numpy<2", "ml-dtypes<0.6", "PyOpenGL>=3.1"]
-TESTS = ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
+BASELINES = ["diffusers>=0.30"]  # schedulers of the Diffusion Policy baseline, as the literature uses them
+TESTS = [*BASELINES, "pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
 
 setup(
     name=NAME,
@@ -69,7 +70,8 @@ setup(
     ],
     extras_require={
         "sim": SIMULATION,
-        "train": [*SIMULATION, "tqdm>=4"],
+        "baselines": BASELINES,
+        "train": [*SIMULATION, *BASELINES, "tqdm>=4"],
         "test": TESTS,
     },
     cmdclass=commands,

@@ -71,13 +71,16 @@ def assemble_all(
     device: str = "auto",
     runtime: str = "auto",
     *,
+    sampler: str | None = None,
     warm_up: bool = False,
 ) -> Assembly:
     """Loads a bundle (directory or name), checks it against ``robot`` and builds the pipeline.
 
     ``overrides`` are settings by section, such as ``{"minimise": {"steps": 4}, "retry": {"enabled": False}}``, that win
-    over the bundle's defaults. ``warm_up`` runs the model once for every shape it will see, on black pictures: the
-    first call is slow (allocations, kernels) and must not be part of a measured or commanded chunk.
+    over the bundle's defaults. ``sampler`` is how a diffusion policy denoises: 'ddpm100' (its default), 'ddim16' or
+    'ddim10'. Methods without an energy run without retry and calibration, whatever is asked. ``warm_up`` runs the model
+    once for every shape it will see, on black pictures: the first call is slow (allocations, kernels) and must not be
+    part of a measured or commanded chunk.
 
     BundleError lists everything in which bundle and robot differ; SettingsError names an unknown or bad override.
     """
@@ -87,8 +90,9 @@ def assemble_all(
     bundle = Bundle.load(directory)
     robot = fit_robot(bundle, robot, directory)
     settings = make_settings(bundle, overrides or {})
-    calibration = Calibration.from_mapping(bundle.calibration) if bundle.calibration is not None else None
-    minimiser = _make_minimiser(bundle, device, runtime)
+    is_calibrated = bundle.calibration is not None and bundle.method == "ebt"
+    calibration = Calibration.from_mapping(bundle.calibration) if is_calibrated else None
+    minimiser = _make_minimiser(bundle, device, runtime, sampler)
     if warm_up:
         _warm_up(minimiser, bundle, settings)
     normaliser = Normaliser(positions=_stats(bundle.positions), actions=_stats(bundle.actions))
@@ -129,6 +133,10 @@ def make_settings(bundle: Any, overrides: Mapping[str, Mapping[str, Any]]) -> Pi
     alert = sections["schedule"].get("alert_steps", 2)
     if bundle.chunk.horizon < alert and "alert_steps" not in overrides.get("schedule", {}):
         sections["schedule"]["alert_steps"] = bundle.chunk.horizon
+    if bundle.method != "ebt":
+        if sections["minimise"].get("warm_start", False):
+            raise SettingsError(f"minimise.warm_start: method '{bundle.method}' cannot start from a given chunk")
+        sections["retry"] = {**sections.get("retry", {}), "enabled": False}  # no energy, nothing to decide on
     return PipelineSettings.from_mapping(sections, where="settings")
 
 
@@ -136,10 +144,16 @@ def _stats(bounds: Any) -> Stats:
     return Stats(np.array(bounds.low), np.array(bounds.high))
 
 
-def _make_minimiser(bundle: Any, device: str, runtime: str) -> EnergyMinimiser:
+def _make_minimiser(bundle: Any, device: str, runtime: str, sampler: str | None) -> EnergyMinimiser:
     if runtime not in RUNTIMES:
         raise SettingsError(f"runtime '{runtime}': expected one of {', '.join(RUNTIMES)}")
+    if sampler is not None and bundle.method != "dp":
+        raise SettingsError(
+            f"sampler '{sampler}': only a diffusion policy ('dp') has samplers, bundle '{bundle.name}' is "
+            f"'{bundle.method}'; leave it out"
+        )
     try:
+        from ebt_policy_ros.runtimes.torch_baselines import DiffusionSampler, RegressionRunner
         from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
     except ImportError as error:
         raise SettingsError(
@@ -147,7 +161,13 @@ def _make_minimiser(bundle: Any, device: str, runtime: str) -> EnergyMinimiser:
         ) from error
     # One thread: on a CPU the network is too small for two to help (10 ms against 13), and they wait for each other
     # when the machine is busy.
-    return TorchMinimiser(bundle, device=device, num_threads=1)
+    if bundle.method == "ebt":
+        return TorchMinimiser(bundle, device, num_threads=1)
+    if bundle.method == "dp":
+        return DiffusionSampler(bundle, device, sampler=sampler or "ddpm100", num_threads=1)
+    if bundle.method == "regression":
+        return RegressionRunner(bundle, device, num_threads=1)
+    raise BundleError(f"bundle '{bundle.name}': method '{bundle.method}' is none of ebt, dp, regression")
 
 
 def _warm_up(minimiser: EnergyMinimiser, bundle: Any, settings: PipelineSettings) -> None:

@@ -129,6 +129,9 @@ def soft_argmax(logits: Tensor) -> Tensor:
     return torch.cat([weights.sum(2) @ x, weights.sum(3) @ y], 1)
 
 
+NORM_EPSILON = 1e-5
+
+
 class RootMeanSquareNorm(nn.Module):
     """x / rms(x) * scale, written out: its double backward is a handful of elementwise operations."""
 
@@ -137,7 +140,7 @@ class RootMeanSquareNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-5) * self.scale
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + NORM_EPSILON) * self.scale
 
 
 class Block(nn.Module):

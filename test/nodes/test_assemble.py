@@ -105,3 +105,53 @@ def test_kinematics_must_name_the_robots_joints(tmp_path: Path) -> None:
     path.write_text(f"name: x\njoints: [{joint}]\nkinematics: {{modified_dh: [{{joint: b}}]}}")
     with pytest.raises(SettingsError, match="b"):
         load_robot(str(path))
+
+
+def with_method(bundle: Bundle, method: str, directory: Path) -> Path:
+    """A bundle of another method for the same robot, with a calibration that must not count."""
+    from ebt_policy_ros.policy.load import make_network
+    from ebt_policy_ros.policy.network import Architecture
+
+    network = make_network(method, Architecture.from_mapping(bundle.architecture))
+    tensors = {f"network.{name}": tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    other = replace(bundle, method=method, tensors=tensors, calibration=None).with_hash()
+    calibration = {**(bundle.calibration or {}), "weights_sha256": other.weights_sha256}
+    replace(other, calibration=calibration).save(directory)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("method", "sampler", "passes"), [("dp", "ddim10", 10), ("dp", None, 100), ("regression", None, 1)]
+)
+def test_methods_without_an_energy_run_in_the_same_pipeline(
+    bundle: Bundle, robot: RobotSettings, tmp_path: Path, method: str, sampler: str | None, passes: int
+) -> None:
+    if method == "dp":
+        pytest.importorskip("diffusers")
+    directory = with_method(bundle, method, tmp_path / method)
+    assembly = assemble_all(directory, robot, {"retry": {"enabled": True}}, "cpu", sampler=sampler, warm_up=True)
+    assert assembly.calibration is None
+    assert not assembly.settings.retry.enabled
+    for camera in CAMERAS:
+        assembly.pipeline.add_image(camera, 10**9, 10**9, np.zeros((SIZE, SIZE, 3), np.uint8))
+    assembly.pipeline.add_joints(10**9, 10**9, JOINTS, HOME)
+    now = Instant(10**9, 10**9)
+    plan = assembly.pipeline.think(now)
+    assert plan.thought.network_evaluations == passes
+    assert type(plan.decision).__name__ == "Accept"
+
+
+def test_a_sampler_that_does_not_fit_is_named(bundle: Bundle, robot: RobotSettings, bundle_dir: Path) -> None:
+    with pytest.raises(SettingsError, match="only a diffusion policy"):
+        assemble_all(bundle_dir, robot, {}, "cpu", sampler="ddim16")
+
+
+def test_an_unknown_method_and_a_warm_start_without_energy_are_named(
+    bundle: Bundle, robot: RobotSettings, tmp_path: Path
+) -> None:
+    replace(bundle, method="gan").save(tmp_path / "gan")
+    with pytest.raises(BundleError, match="'gan'"):
+        assemble_all(tmp_path / "gan", robot, {}, "cpu")
+    directory = with_method(bundle, "regression", tmp_path / "regression")
+    with pytest.raises(SettingsError, match="warm_start"):
+        assemble_all(directory, robot, {"minimise": {"warm_start": True}}, "cpu")

@@ -5,6 +5,7 @@ from policy import small
 
 from ebt_policy_ros.core.errors import BundleError, ShapeError
 from ebt_policy_ros.core.types import Outcome
+from ebt_policy_ros.policy.energy import descend
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
 
@@ -66,17 +67,36 @@ def test_a_descent_that_is_not_finite_is_an_outcome(net):
 
 
 def test_a_candidate_that_is_not_finite_loses_to_the_others(minimiser, monkeypatch):
-    energy = minimiser.network.energy
+    energy, with_gradient = minimiser.energy.energy, minimiser.energy.energy_and_gradient
 
     def cliff(cache, chunks):
         return torch.where(chunks.abs().amax((1, 2)) > 10, torch.nan, energy(cache, chunks))
 
-    monkeypatch.setattr(minimiser.network, "energy", cliff)
+    def cliff_and_gradient(cache, chunks):
+        return cliff(cache, chunks), with_gradient(cache, chunks)[1]
+
+    monkeypatch.setattr(minimiser.energy, "energy", cliff)
+    monkeypatch.setattr(minimiser.energy, "energy_and_gradient", cliff_and_gradient)
     beyond = np.full((small.HORIZON, small.JOINTS), 11.0)
     minimum = minimiser.minimise(small.observation(), steps=2, starts=3, seed=0, warm_start=beyond)
     assert minimum.outcome is Outcome.DESCENDED
     assert np.isinf(minimum.candidate_energies[0])
     assert np.abs(minimum.chunk).max() < 10
+
+
+def test_a_descent_that_stops_being_finite_ends_where_it_last_was(minimiser, monkeypatch):
+    with_gradient, asked = minimiser.energy.energy_and_gradient, []
+
+    def breaks(cache, chunks):
+        energy, gradient = with_gradient(cache, chunks)
+        asked.append(chunks)
+        return energy, gradient if len(asked) < 3 else gradient * torch.inf
+
+    monkeypatch.setattr(minimiser.energy, "energy_and_gradient", breaks)
+    minimum = minimiser.minimise(small.observation(), steps=4, starts=1, seed=0)
+    assert minimum.outcome is Outcome.NON_FINITE
+    np.testing.assert_array_equal(minimum.chunk, asked[1][0].double().numpy())  # the last whose gradient was finite
+    assert minimum.trace[1] == minimum.trace[4] == minimum.energy
 
 
 def test_heads_come_out_as_terms(net):
@@ -138,3 +158,16 @@ def test_pictures_may_be_read_only_views_of_a_message(minimiser):
     for image in observation.images.values():
         image.setflags(write=False)
     assert np.isfinite(minimiser.minimise(observation, steps=1, starts=1, seed=0).energy)
+
+
+def test_the_descent_is_the_one_of_training(minimiser):
+    """The shipped fast kernels and the differentiable network come to the same chunk."""
+    observation = small.observation()
+    minimum = minimiser.minimise(observation, steps=2, starts=1, seed=3)
+    start = torch.randn((1, small.HORIZON, small.JOINTS), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        cache = minimiser.network.observe(*minimiser._encode(observation))
+    path = descend(minimiser.network, cache, start, 2)
+    np.testing.assert_allclose(minimum.chunk, path.chunks[-1][0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(minimum.trace[:2], path.energies[:, 0].numpy(), rtol=1e-5)
+    assert minimum.gradient_norm == pytest.approx(float(path.gradient_norms[-1, 0]), rel=1e-4)

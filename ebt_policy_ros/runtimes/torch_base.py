@@ -1,0 +1,106 @@
+"""What every torch runtime does before it makes a chunk: device, weights, encoding, starts."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebt_policy_ros.core.errors import BundleError, ShapeError
+from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, as_floats
+from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.policy.fast import FastCache, prepare
+from ebt_policy_ros.policy.load import load_heads, load_network
+
+
+class TorchRuntime:
+    """A bundle's observation side in eager torch.
+
+    Starts come from a CPU generator, so that every device begins with the same noise; on one machine (same device,
+    same number of threads) the same seed gives the same chunk, bit for bit.
+    """
+
+    METHOD = ""
+    """The ``Bundle.method`` that a runtime runs."""
+
+    def __init__(self, bundle: Bundle, device: str = "auto", *, num_threads: int | None = None) -> None:
+        """``device``: 'auto' (cuda where there is one), 'cpu', 'cuda', 'cuda:1'. ``num_threads``: CPU threads of torch
+        in this process; None leaves them alone. Raises BundleError when the tensors do not fit the architecture."""
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        if bundle.method != self.METHOD:
+            raise BundleError(
+                f"bundle '{bundle.name}': method is '{bundle.method}', this runtime runs '{self.METHOD}'; "
+                f"ebt_policy_ros.assemble chooses the one that fits"
+            )
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.bundle = bundle
+        self.network = load_network(bundle).to(self.device)
+        self.heads = load_heads(bundle)
+        if self.heads is not None:
+            self.heads.to(self.device)
+        self._seen: tuple[NormalisedObservation, FastCache, Tensor] | None = None
+
+    def minimise(
+        self,
+        observation: NormalisedObservation,
+        *,
+        steps: int,
+        starts: int,
+        seed: int,
+        warm_start: Floats | None = None,
+    ) -> Minimum:
+        """The chunk; see core.minimise and the runtime."""
+        raise NotImplementedError
+
+    def warm_up(self) -> None:
+        """Two chunks from grey images: the first call of a process pays for kernels and memory, this one does."""
+        a = self.network.architecture
+        grey = {name: np.full((a.height, a.width, 3), 128, dtype=np.uint8) for name in a.cameras}
+        for starts in (1, self.bundle.minimiser.more_starts):
+            self.minimise(NormalisedObservation(grey, np.zeros(a.joints)), steps=2, starts=starts, seed=0)
+
+    def observe(self, observation: NormalisedObservation) -> tuple[FastCache, Tensor]:
+        """Keys and values of the observation, and the terms of its heads; encoded once, however often it is asked."""
+        if self._seen is None or self._seen[0] is not observation:
+            with torch.inference_mode():
+                features, positions = self._encode(observation)
+                cache = prepare(self.network.observe(features, positions))
+                terms = self.heads(features, positions)[0] if self.heads is not None else features.new_zeros(0)
+            self._seen = (observation, cache, terms)
+        return self._seen[1], self._seen[2]
+
+    def _encode(self, observation: NormalisedObservation) -> tuple[Tensor, Tensor]:
+        """Features (1, cameras, F) and positions (1, D) on the device."""
+        a = self.network.architecture
+        missing = [name for name in a.cameras if name not in observation.images]
+        if missing:
+            raise ShapeError(f"images: camera '{missing[0]}' is missing, got {', '.join(observation.images) or 'none'}")
+        positions = as_floats("positions", observation.positions, (a.joints,))
+        # Copied: a picture may be a read-only view of a message.
+        images = [torch.from_numpy(np.array(observation.images[name], order="C")) for name in a.cameras]
+        prepared = tuple(self.network.prepare(image.to(self.device)[None]) for image in images)
+        return self.network.features(prepared), torch.from_numpy(positions.copy()).float()[None].to(self.device)
+
+    def starts(self, starts: int, generator: torch.Generator, warm_start: Floats | None = None) -> Tensor:
+        """(K, H, D) standard normal, the first replaced by ``warm_start``."""
+        a = self.network.architecture
+        noise = torch.randn((starts, a.horizon, a.joints), generator=generator)
+        if warm_start is not None:
+            noise[0] = torch.from_numpy(as_floats("warm_start", warm_start, (a.horizon, a.joints)).copy()).float()
+        return noise.to(self.device)
+
+
+def generator_of(seed: int) -> torch.Generator:
+    """A CPU generator; any integer will do."""
+    return torch.Generator().manual_seed(seed % 2**63)
+
+
+def spread_of(chunks: Floats, chosen: int) -> float:
+    """Mean root-mean-square distance of the other chunks (K, H, D) to the chosen one; 0 when there are none."""
+    if len(chunks) == 1:
+        return 0.0
+    others = np.delete(chunks, chosen, axis=0)
+    return float(np.sqrt(np.square(others - chunks[chosen]).mean(axis=(1, 2))).mean())
