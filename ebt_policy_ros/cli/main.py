@@ -19,6 +19,8 @@ COMMANDS = {
     "eval": ("evaluate", "success of a bundle in lockstep simulation, deterministic"),
     "collect": ("collect", "demonstrations of a simulated task by a scripted expert, as bags"),
     "train": ("train", "demonstrations and training, from nothing to a bundle"),
+    "select": ("select", "the best checkpoint of a training run, by closed-loop episodes"),
+    "compare": ("compare", "two results on the same seeds: difference with its interval, exact test"),
     "calibrate": ("calibrate", "measure a bundle's uncertainty score and store its threshold"),
     "launch": ("launch", "start a *.launch.xml file without ROS 2"),
 }
