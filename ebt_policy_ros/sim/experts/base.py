@@ -83,9 +83,10 @@ class ArcPath:
     SPEED = 0.30
     LOOK_AHEAD_M = 0.025
 
-    def __init__(self, hand: Floats, cube: Floats, way: Way) -> None:
+    def __init__(self, hand: Floats, cube: Floats, way: Way, *, above_m: float | None = None) -> None:
+        """``above_m`` [m] is how far above the grasp the arc ends; by default what suits a 4 cm cube on a table."""
         self._cube = cube.copy()
-        above = cube + np.array([0.0, 0.0, 0.072 if way.is_low else 0.09])
+        above = cube + np.array([0.0, 0.0, above_m or (0.072 if way.is_low else 0.09)])
         straight = above[:2] - hand[:2] + np.array([0.05, 0.0])
         across = way.side * np.array([-straight[1], straight[0]]) / np.linalg.norm(straight)
         # A hand already close to the cube has no room for the full arc.
@@ -96,11 +97,15 @@ class ArcPath:
         down = 1.0 - (1.0 - u) ** 2 if way.is_low else u**2
         arc[:, 2] = (hand[2] + down * (above[2] - hand[2]))[:, 0]
         descent = above + np.linspace(0.0, 1.0, 21)[1:, None] * (cube - above)
-        self._points = np.vstack([arc, descent])
+        self._points = self.kept(np.vstack([arc, descent]))
         lengths = np.linalg.norm(np.diff(self._points, axis=0), axis=1)
         self._along = np.concatenate([[0.0], np.cumsum(lengths)])
         self._corner = self._along[len(arc) - 1]
         self._done = 0.0
+
+    def kept(self, points: Floats) -> Floats:
+        """``points`` (n, 3) [m], moved where a task has to keep the hand from going; by default as they are."""
+        return points
 
     def misses(self, cube: Floats) -> bool:
         """Whether the cube is no longer where this path ends."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.sim.tasks.base import Task
+from ebt_policy_ros.sim.tasks.can import Can
 from ebt_policy_ros.sim.tasks.lift import Lift
 
-TASKS: dict[str, type[Task]] = {Lift.name: Lift}
+TASKS: dict[str, type[Task]] = {Lift.name: Lift, Can.name: Can}
 
 
 def make_task(name: str) -> Task:
