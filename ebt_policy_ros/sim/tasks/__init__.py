@@ -6,8 +6,9 @@ from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.sim.tasks.base import Task
 from ebt_policy_ros.sim.tasks.can import Can
 from ebt_policy_ros.sim.tasks.lift import Lift
+from ebt_policy_ros.sim.tasks.square import Square
 
-TASKS: dict[str, type[Task]] = {Lift.name: Lift, Can.name: Can}
+TASKS: dict[str, type[Task]] = {Lift.name: Lift, Can.name: Can, Square.name: Square}
 
 
 def make_task(name: str) -> Task:

@@ -23,9 +23,9 @@ X_RANGE_M, Y_RANGE_M = (-0.115, -0.11), (0.11, 0.225)
 HALF_YAW_RAD = np.pi
 """The nut's handle starts within +- this of pointing back to the robot: any yaw, as robosuite has it.
 
-The peg stands near the end of the arm's reach, where only a handle that points back to the robot can be held, so the nut
-has to be turned by as much as its yaw differs. The expert does that for every yaw (100 of 100 demonstrations with noise
-and disturbances, 158 ticks on average; with half of it, pi / 2, 30 of 30 and 144 ticks).
+The peg stands near the end of the arm's reach, where only a handle that points back to the robot can be held, so the
+nut has to be turned by as much as its yaw differs. The expert does that for every yaw (100 of 100 demonstrations with
+noise and disturbances, 158 ticks on average; with half of it, pi / 2, 30 of 30 and 144 ticks).
 """
 PEG_COLOUR = (0.2, 0.35, 0.7, 1.0)
 
