@@ -32,6 +32,8 @@ BASE, REACH_M = np.array([-0.5, -0.1]), 0.74
 class ReachableArc(ArcPath):
     """An arc that does not lead farther out than the can itself where the arm would be stretched."""
 
+    SPEED = 0.36
+
     def kept(self, points: Floats) -> Floats:
         outwards = points[:, :2] - BASE
         distance = np.linalg.norm(outwards, axis=1)
