@@ -18,7 +18,7 @@ from ebt_policy_ros.core.errors import DatasetError
 
 __all__ = [
     "DEFAULT_SIZE", "NEXT_POSITION", "UNITS", "DatasetError", "Episode", "Joint", "Recording", "Source",
-    "check_episode", "next_positions", "resampled", "resized",
+    "check_episode", "gathered", "next_positions", "on_grid", "resampled", "resized",
 ]  # fmt: skip
 
 Images = NDArray[np.uint8]
@@ -177,6 +177,25 @@ def resampled(episode: Episode, period_s: float) -> Episode:
         record=episode.record,
         streams=episode.streams or dict.fromkeys(names, old),
     )
+
+
+def on_grid(episode: Episode, period_s: float) -> Episode:
+    """The episode itself where its rows already are ``period_s`` apart (to a tenth), else resampled."""
+    gaps = np.diff(episode.stamps_ns) * 1e-9
+    if len(gaps) == 0 or np.abs(gaps - period_s).max() < 0.1 * period_s or (gaps <= 0).any():
+        return episode
+    return resampled(episode, period_s)
+
+
+def gathered(pictures: Iterable[NDArray[np.uint8]], count: int, size: tuple[int, int]) -> Images:
+    """``count`` pictures (h, w, 3) of one size, one after the other, as (count, *size, 3); few are held at once."""
+    out, waiting, begin = np.empty((count, *size, 3), dtype=np.uint8), [], 0
+    for picture in pictures:
+        waiting.append(picture)
+        if len(waiting) == 16 or begin + len(waiting) == count:
+            out[begin : begin + len(waiting)] = resized(np.stack(waiting), size)
+            begin, waiting = begin + len(waiting), []
+    return out
 
 
 def next_positions(positions: Array32) -> Array32:
