@@ -1,8 +1,12 @@
-"""Trains a policy from nothing: records demonstrations of the task where there are none yet, trains, fits the score
-heads, calibrates, writes the bundle. The same command goes on where an interrupted one stopped.
+"""Trains a policy: on your recordings, or from nothing on a simulated task, whose demonstrations it records first.
 
-  ebt-policy train --task lift --out models/lift
+  ebt-policy train --task lift --out out/lift
+  ebt-policy train --data my_bags --out out/mine             (a bag, a folder of bags, LeRobot, robomimic, or a YAML)
   ebt-policy train --config train.yaml --out out/lift        (keys: the options below, and every TrainSettings field)
+
+Camera encoders first, then the policy on their features; then, where the task can be simulated, the best of several
+snapshots is chosen by rollouts, score heads are fitted and the score is calibrated. The same command goes on where an
+interrupted one stopped.
 """
 
 from __future__ import annotations
@@ -12,27 +16,40 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ebt_policy_ros.cli.arguments import whole_number
 from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.training.settings import METHODS
+
+if TYPE_CHECKING:
+    from ebt_policy_ros.policy.bundle import Bundle
 
 DEMONSTRATIONS = 400
-COMMAND_KEYS = ("demonstrations", "demonstration_seed", "processes", "calibrate")
+SELECT_EPISODES = 30
+COMMAND_KEYS = ("demonstrations", "demonstration_seed", "processes", "calibrate", "select_episodes")
 """Keys of a configuration file that are this command's, not TrainSettings'."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``ebt-policy train``; a given option wins over the configuration file."""
-    parser.add_argument("--task", help="name of the simulated task (such as lift)")
+    parser.add_argument("--task", help="name of the task (such as lift); needed where there are no --data")
     parser.add_argument("--config", type=Path, help="YAML file of settings")
-    parser.add_argument("--data", type=Path, help="demonstrations (default: data/<task>); recorded when missing")
+    parser.add_argument("--data", type=Path, help="demonstrations (default: data/<task>, recorded when missing)")
+    parser.add_argument("--method", choices=METHODS, help="ebt (default), a baseline, or the encoders alone")
+    parser.add_argument("--encoder", type=Path, help="folder of trained encoders to use instead of training them")
+    parser.add_argument("--encoder-steps", type=whole_number(0), help="of the encoders' training; 0: end to end")
     parser.add_argument("--out", type=Path, required=True, help="directory of the bundle, checkpoint and curve")
     parser.add_argument("--demonstrations", type=whole_number(1), help=f"to record (default {DEMONSTRATIONS})")
     parser.add_argument("--demonstration-seed", type=whole_number(0), help="of the recording (default 0)")
     parser.add_argument("--processes", type=whole_number(1), help="recording and calibrating in parallel (default 2)")
     parser.add_argument(
         "--calibrate", action=argparse.BooleanOptionalAction, default=None, help="complete the bundle (default: yes)"
+    )
+    parser.add_argument(
+        "--select-episodes",
+        type=whole_number(0),
+        help=f"rollouts that choose among the snapshots of a simulated task (default {SELECT_EPISODES}; 0: the last)",
     )
     parser.add_argument("--steps", type=whole_number(1), help="gradient steps")
     parser.add_argument("--minutes", type=float, help="training time instead of steps")
@@ -47,17 +64,42 @@ def run(options: argparse.Namespace) -> int:
     """Records what is missing, trains, writes the bundle; returns the exit status."""
     given = {**_read_config(options.config), **{k: v for k, v in vars(options).items() if v is not None}}
     given.pop("config", None)
-    if "task" not in given:
-        raise SettingsError("expected --task NAME, or --config FILE with the key 'task'; got neither")
+    if "task" not in given and "data" not in given:
+        raise SettingsError("expected --task NAME, --data FOLDER, or --config FILE with one of the two; got neither")
     command = {key: given.pop(key) for key in COMMAND_KEYS if key in given}
-    data = Path(given.setdefault("data", Path("data") / str(given["task"])))
-    if not data.exists() or (data / "collection.json").exists():
+    data = Path(given.setdefault("data", Path("data") / str(given.get("task"))))
+    if "task" in given and (not data.exists() or (data / "collection.json").exists()):
         _record(str(given["task"]), data, command)
-    _train({key: str(value) if isinstance(value, Path) else value for key, value in given.items()})
-    if command.get("calibrate", True):
-        _calibrate(Path(given["out"]), data, str(given["task"]), int(command.get("processes", 2)))
-    sys.stderr.write(f"the bundle is in {given['out']}\n")
+    bundle = _train({key: str(value) if isinstance(value, Path) else value for key, value in given.items()})
+    if bundle is not None:
+        _complete(bundle, Path(given["out"]), data, command)
+    sys.stderr.write(f"the result is in {given['out']}\n")
     return 0
+
+
+def _complete(bundle: Bundle, out: Path, data: Path, command: Mapping[str, Any]) -> None:
+    """Choose a snapshot and calibrate, as far as the task can be simulated."""
+    from ebt_policy_ros.sim.tasks import TASKS
+
+    processes = int(command.get("processes", 2))
+    is_simulated = bundle.name in TASKS
+    episodes = int(command.get("select_episodes", SELECT_EPISODES))
+    if is_simulated and episodes > 0:
+        from ebt_policy_ros.training.select import select
+
+        select(out, bundle.name, episodes, processes=processes)
+    if bundle.method != "ebt" or not command.get("calibrate", True):
+        return
+    if is_simulated:
+        _calibrate(out, data, bundle.name, processes)
+        return
+    from ebt_policy_ros.training.fit_heads import fit_heads
+
+    fit_heads(out, data, episodes=0)
+    sys.stderr.write(
+        f"'{bundle.name}' is not a simulated task: the uncertainty score is fitted to the demonstrations but not "
+        "calibrated, so the node publishes it and never retries on it\n"
+    )
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
@@ -103,7 +145,7 @@ def _calibrate(model: Path, data: Path, task: str, processes: int) -> None:
     )
 
 
-def _train(settings: Mapping[str, Any]) -> None:
+def _train(settings: Mapping[str, Any]) -> Bundle | None:
     from ebt_policy_ros.training.settings import TrainSettings
     from ebt_policy_ros.training.train import train
 
@@ -111,4 +153,4 @@ def _train(settings: Mapping[str, Any]) -> None:
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise SettingsError(f"unknown setting '{unknown[0]}'; known are {', '.join([*COMMAND_KEYS, *known])}")
-    train(TrainSettings(**settings))
+    return train(TrainSettings(**settings))
