@@ -75,7 +75,7 @@ def write_episode(path: Path, episode: Episode, *, period_s: float, storage: str
     partial.parent.mkdir(parents=True, exist_ok=True)
     plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
     with Writer(partial, version=METADATA_VERSION, storage_plugin=plugin) as writer:
-        writer.set_custom_data(FACTS_KEY, json.dumps(dict(episode.facts)))
+        writer.set_custom_data(FACTS_KEY, json.dumps({**episode.facts, "period_s": period_s}))
         _write_rows(writer, episode, round(period_s * SECOND_NS))
     partial.rename(path)
 

@@ -25,8 +25,11 @@ class RejectedTrajectory(EbtPolicyError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Spline:
-    """Points at absolute times; the first is the state at receipt when the trajectory begins later than that."""
+class Spline:
+    """A trajectory as it is followed: points at absolute times.
+
+    The first is the state at receipt when the trajectory begins later than that.
+    """
 
     stamps_ns: tuple[int, ...]
     positions: Floats
@@ -68,6 +71,11 @@ class TrajectoryController:
         self.hold(positions)
 
     @property
+    def running(self) -> Spline:
+        """What is being followed now."""
+        return self._spline
+
+    @property
     def num_accepted(self) -> int:
         """Trajectories taken over since the start."""
         return self._num_accepted
@@ -75,7 +83,7 @@ class TrajectoryController:
     def hold(self, positions: Floats) -> None:
         """Forgets the running trajectory and stays at ``positions`` (D,) [rad, m]; what a reset does."""
         positions = as_floats("positions", positions, (len(self.joint_names),))
-        self._spline = _Spline((0,), positions[None, :], None)
+        self._spline = Spline((0,), positions[None, :], None)
 
     def accept(
         self,
@@ -108,7 +116,7 @@ class TrajectoryController:
             absolute_ns.insert(0, now_ns)
             rows = np.vstack([here, rows])
             slopes = np.vstack([speed, slopes]) if slopes is not None else None
-        self._spline = _Spline(tuple(absolute_ns), rows, slopes)
+        self._spline = Spline(tuple(absolute_ns), rows, slopes)
         self._num_accepted += 1
 
     def sample(self, now_ns: int) -> Floats:
