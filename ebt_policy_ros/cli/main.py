@@ -22,6 +22,7 @@ COMMANDS = {
     "select": ("select", "the best checkpoint of a training run, by closed-loop episodes"),
     "compare": ("compare", "two results on the same seeds: difference with its interval, exact test"),
     "calibrate": ("calibrate", "measure a bundle's uncertainty score and store its threshold"),
+    "bench": ("bench", "how long a chunk takes, against diffusion and regression on the same trunk"),
     "launch": ("launch", "start a *.launch.xml file without ROS 2"),
 }
 """Subcommand -> (module in this package, one line of help). A module is imported only when its command is used."""

@@ -21,7 +21,7 @@ from ebt_policy_ros.policy.network import NORM_EPSILON, Block, EnergyNetwork, Ob
 from ebt_policy_ros.policy.regression import RegressionNetwork
 
 _silu_backward = torch.ops.aten.silu_backward.default
-_softmax_backward = torch.ops.aten._softmax_backward_data.default
+_softmax_backward = torch._softmax_backward_data
 
 FastCache = tuple[Tensor, ...]
 """Per layer (2, B, heads, T, d / heads): keys and values of the observation tokens."""

@@ -72,6 +72,10 @@ class TorchRuntime:
             self._seen = (observation, cache, terms)
         return self._seen[1], self._seen[2]
 
+    def forget(self) -> None:
+        """The next chunk encodes its observation anew, even if it is the last one's."""
+        self._seen = None
+
     def _encode(self, observation: NormalisedObservation) -> tuple[Tensor, Tensor]:
         """Features (1, cameras, F) and positions (1, D) on the device."""
         a = self.network.architecture

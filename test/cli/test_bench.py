@@ -1,0 +1,66 @@
+"""The bench: who is measured, what is compared with what, and what the file says. No number is judged by its size."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from nodes.tiny_bundle import make_tiny_bundle
+
+from ebt_policy_ros.cli.bench import LABELS, measure, summary, untrained
+from ebt_policy_ros.cli.main import main
+from ebt_policy_ros.policy.bundle import Bundle
+
+SAMPLERS = {"ddpm100", "ddim16", "ddim10"}
+
+
+@pytest.fixture
+def model(tmp_path):
+    pytest.importorskip("diffusers")
+    return make_tiny_bundle(tmp_path / "tiny")
+
+
+def test_the_file_has_every_ratio_and_every_duration(model, tmp_path, capsys):
+    untrained(Bundle.load(model), "dp").save(model / "dp")
+    path = tmp_path / "bench.json"
+    assert main(["bench", "--model", str(model), "--device", "cpu", "--repeats", "2", "--json", str(path)]) == 0
+    result = json.loads(path.read_text())
+    for kind in ("ratios", "ratios_camera_to_chunk", "ratios_network_passes", "ratios_unscored"):
+        assert set(result[kind]) == SAMPLERS
+        assert all(math.isfinite(ratio) and ratio > 0 for ratio in result[kind].values())
+    assert set(result["sampler_ms"]) == set(LABELS)
+    assert set(result["camera_to_chunk_ms"]) == {"ebt1", "ebt2", "ebt4", "ebt8", "regression", *SAMPLERS}
+    for durations in (*result["sampler_ms"].values(), *result["camera_to_chunk_ms"].values()):
+        assert durations["n"] == 2
+        assert 0 < durations["min"] <= durations["p10"] <= durations["p50"] <= durations["p90"]
+    assert result["weights"] == {**dict.fromkeys(["ebt", *SAMPLERS], "trained"), "regression": "random"}
+    assert result["settings"] == {"device": "cpu", "repeats": 2, "threads": 1}
+    assert result["versions"]["torch"]
+    table = capsys.readouterr().out
+    assert all(label in table for label in LABELS.values())
+
+
+def test_a_ratio_above_one_says_that_the_energy_is_faster():
+    times = {name: [10.0, 30.0, 20.0] for name in LABELS}
+    times |= {"ebt2": [1.0, 2.0, 3.0], "ebt2_unscored": [1.0], "ddim16_passes": [5.0], "ddim10": [1.0, 1.0, 1.0]}
+    found = summary(times, {name: times[name] for name in ("ebt2", *SAMPLERS)})
+    assert found["ratios"] == {"ddpm100": 10.0, "ddim16": 10.0, "ddim10": 0.5}
+    assert found["ratios_network_passes"]["ddim16"] == 2.5
+    assert found["ratios_unscored"]["ddpm100"] == 20.0
+    assert found["sampler_ms"]["ebt2"] == {"p50": 2.0, "p10": 1.2, "p90": 2.8, "min": 1.0, "n": 3}
+
+
+def test_everybody_is_measured_as_often_and_nobody_always_follows_the_same_other():
+    calls = []
+    todo = {name: lambda seed, name=name: calls.append((name, seed)) for name in "abc"}
+    times = measure(todo, 4)
+    assert {name: len(values) for name, values in times.items()} == {"a": 4, "b": 4, "c": 4}
+    counted = calls[6:]
+    assert all(first == second for first, second in zip(counted[::2], counted[1::2], strict=True))
+    assert {name for name, _ in counted[::6]} == {"a", "b", "c"}
+
+
+def test_a_bundle_without_an_energy_is_refused(model, tmp_path, capsys):
+    replace(Bundle.load(model), method="dp", calibration=None).save(tmp_path / "dp")
+    assert main(["bench", "--model", str(tmp_path / "dp")]) == 2
+    assert "method is 'dp'" in capsys.readouterr().err
