@@ -173,8 +173,8 @@ class _Columns:
         if source.joints:
             joints = source.joints
         else:
-            keys = commanded if set(commanded) <= set(measured) else measured
-            if keys is measured and len(commanded) != len(measured):
+            keys = [key for key in measured if key in commanded] if set(commanded) <= set(measured) else measured
+            if len(keys) != len(commanded):
                 raise DatasetError(
                     f"{layout.root}: {state} has {len(measured)} values ({', '.join(measured)}), {action} "
                     f"{len(commanded)} ({', '.join(commanded)}): say in a YAML which joints they are (joints: {{name: "
