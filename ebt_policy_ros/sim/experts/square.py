@@ -14,12 +14,15 @@ from ebt_policy_ros.sim.kinematics import downward, rotation_error, yaw_of
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
 
-PEG = np.array([0.23, 0.1])
-"""[m] where the square peg stands; its top is at z = 0.95, the table's at 0.82."""
+PEG, TABLE_HEIGHT_M = np.array([0.23, 0.1]), 0.82
+"""[m] where the square peg stands; its top is at z = 0.95."""
 GRASP_M, GRASP_HEIGHT_M = 0.064, 0.003
 """[m] of the grasp: along the handle from the nut's centre, and above it."""
 ENGAGED_M = 0.012
 """The hole leaves 6.7 mm to each side of the peg: a low nut whose centre is this near has the peg in its hole."""
+ASIDE = np.array([0.04, 0.14, 0.90])
+"""[m] where a nut that hangs too crooked to be put over the peg is dropped, to be grasped anew."""
+MAX_TILT_RAD = 0.35
 HAND_TURNS = (-1.60, 3.35)
 """[rad] the hand may turn about the vertical, from where its fingers open along y; beyond, joint 7 nears an end."""
 
@@ -31,6 +34,7 @@ class Phase(enum.Enum):
     CLOSE = "close"
     CARRY = "carry"
     INSERT = "insert"
+    PUT_ASIDE = "put aside"
     RELEASE = "release"
     RECOVER = "recover"
 
@@ -101,6 +105,7 @@ class SquareExpert(Expert):
         self._last_finger = self._gripper
         self._still_ticks = 0
         self._risen_ticks = 0
+        self._low_ticks = 0
         self._release_height = self.RELEASE_HEIGHT_M
         self.phase = Phase.APPROACH
         self._path: ArcPath | None = None
@@ -145,17 +150,9 @@ class SquareExpert(Expert):
                 # It hangs on the peg although the hand let go: take it again and lead it further down.
                 self._release_height = 0.86
                 return Phase.RECOVER
-        is_held = float(np.linalg.norm(offset)) < 0.03 and 0.009 < self._finger < 0.024
-        if self.phase in (Phase.CARRY, Phase.INSERT):
-            if not is_held or self._tilt() > 0.6:
-                return Phase.RECOVER
-            if self._is_engaged(self._release_height):
-                return Phase.RELEASE
-            aside = float(np.linalg.norm(self._nut[:2] - PEG))
-            if self.phase is Phase.INSERT:
-                return Phase.CARRY if aside > 0.02 or (self._tilt() > 0.3 and self._nut[2] > 0.94) else Phase.INSERT
-            is_above = aside < 0.008 and self._nut[2] > 0.965 and abs(self._turn_of_nut()) < 0.15
-            return Phase.INSERT if is_above or self._is_engaged(0.95) else Phase.CARRY
+        is_held = float(np.linalg.norm(offset)) < 0.035 and 0.009 < self._finger < 0.024
+        if self.phase in (Phase.CARRY, Phase.INSERT, Phase.PUT_ASIDE):
+            return self._next_with_nut() if is_held else Phase.RECOVER
         if self.phase is Phase.CLOSE:
             if beside > 0.02 or abs(offset[2]) > 0.025:
                 return Phase.RECOVER
@@ -166,9 +163,28 @@ class SquareExpert(Expert):
             return Phase.APPROACH if offset[2] > 0.08 and self._finger > 0.03 else Phase.RECOVER
         if (beside > 0.03 and offset[2] < 0.034) or (offset[2] < 0.05 and self._finger < 0.03 and beside > 0.012):
             return Phase.RECOVER
+        self._low_ticks = self._low_ticks + 1 if offset[2] < 0.04 else 0
+        if self._low_ticks > 50:  # something is in the way
+            return Phase.RECOVER
         if beside < 0.008 and abs(offset[2]) < 0.008 and abs(self._turn_to_grasp()) < 0.08:
             return Phase.CLOSE
         return Phase.APPROACH
+
+    def _next_with_nut(self) -> Phase:
+        """The phase that follows while the nut is in the hand."""
+        aside = float(np.linalg.norm(self._nut[:2] - PEG))
+        if self._is_engaged(self._release_height):
+            return Phase.RELEASE
+        if self.phase is Phase.PUT_ASIDE:
+            is_leaning = self._tilt() < 0.8 or self._rotation[2, 2] > -0.9  # on its edge it would stay on its edge
+            is_there = aside > 0.12 and abs(self._nut[2] - ASIDE[2]) < 0.02
+            return Phase.RECOVER if is_there and is_leaning else Phase.PUT_ASIDE
+        if self._tilt() > MAX_TILT_RAD:
+            return Phase.PUT_ASIDE
+        if self.phase is Phase.INSERT:
+            return Phase.CARRY if aside > 0.02 else Phase.INSERT
+        is_above = aside < 0.008 and self._nut[2] > 0.965 and abs(self._turn_of_nut()) < 0.15
+        return Phase.INSERT if is_above or self._is_engaged(0.95) else Phase.CARRY
 
     def _is_engaged(self, height_m: float) -> bool:
         """Whether the peg is in the nut's hole and the nut's centre below ``height_m``."""
@@ -224,8 +240,15 @@ class SquareExpert(Expert):
         elif self.phase is Phase.RELEASE:
             goal = np.array([self._hand[0], self._hand[1], self.RISEN_HEIGHT_M])
             velocity = towards(self._hand, goal, speed=0.2 * float(np.clip((self._finger - 0.018) / 0.015, 0.0, 1.0)))
+        elif self.phase is Phase.PUT_ASIDE:
+            # Straight up until it is clear of the peg.
+            is_clear = float(np.linalg.norm(self._nut[:2] - PEG)) > 0.09
+            over = np.array([*(self._nut[:2] if self._nut[2] < 1.0 else ASIDE[:2]), 1.02])
+            velocity = towards(self._nut, ASIDE if is_clear else over, speed=0.2)
+            return np.concatenate([velocity, self._levelling()])
         else:
-            goal = np.array([self._hand[0], self._hand[1], self._grasp[2] + 0.12])
+            # A nut that hangs on is let go, and must not be followed upwards.
+            goal = np.array([self._hand[0], self._hand[1], min(self._grasp[2], 0.98) + 0.12])
             velocity = towards(self._hand, goal, speed=0.25, gain=5.0)
         return np.concatenate([velocity, self._turning(turn)])
 
@@ -234,6 +257,14 @@ class SquareExpert(Expert):
         yaw = yaw_of(self._rotation) + float(np.clip(turn, -1.2, 1.2))
         spin = 4.0 * rotation_error(self._rotation, downward(yaw))
         return spin * min(1.0, self.MAX_TURN_RAD_S / (float(np.linalg.norm(spin)) + 1e-9))
+
+    def _levelling(self) -> Floats:
+        """(3,) [rad/s] that leans the hand, by 0.5 rad at most, so that the nut in it comes nearer to level."""
+        axis = np.cross(self._nut_rotation[:, 2], [0.0, 0.0, 1.0])
+        axis /= float(np.linalg.norm(axis)) + 1e-9
+        leaning = -rotation_error(self._rotation, downward(yaw_of(self._rotation)))
+        spin: Floats = 3.0 * (axis * min(0.5, float(leaning @ axis) + self._tilt()) - leaning)
+        return spin * min(1.0, 0.8 / (float(np.linalg.norm(spin)) + 1e-9))
 
     def _nut_twist(self) -> Floats:
         """(6,) of the hand such that the nut, which it holds, moves as it should."""
@@ -253,11 +284,12 @@ class SquareExpert(Expert):
         return np.concatenate([velocity, spin])
 
     def _move_gripper(self) -> None:
-        """Ramps the commanded travel; opens only clear of the nut or when it is on the peg."""
+        """Ramps the commanded travel; opens only clear of a nut on the table, or to let go of one that is not."""
         wanted = 0.04
-        if self.phase in (Phase.CLOSE, Phase.CARRY, Phase.INSERT):
+        is_on_table = self._nut[2] < TABLE_HEIGHT_M + 0.03
+        if self.phase in (Phase.CLOSE, Phase.CARRY, Phase.INSERT, Phase.PUT_ASIDE):
             wanted = 0.0
-        elif self.phase is Phase.RECOVER and self._hand[2] - self._grasp[2] < 0.055:
+        elif self.phase is Phase.RECOVER and is_on_table and self._hand[2] - self._grasp[2] < 0.055:
             wanted = self._gripper
         step = GRIPPER_SPEED * PERIOD_S
         self._gripper = float(np.clip(wanted, self._gripper - step, self._gripper + step))
