@@ -43,7 +43,7 @@ if editable_wheel is not None:
 # Ranges say what should work; constraints.txt says what was tested together, and the Makefile installs that.
 SIMULATION = ["robosuite==1.5.2", "mujoco>=3.3.7,<3.10", "numpy<2", "ml-dtypes<0.6", "PyOpenGL>=3.1"]
 BASELINES = ["diffusers>=0.30"]  # schedulers of the Diffusion Policy baseline, as the literature uses them
-# Parquet, video, HDF5 and pictures of them. pyarrow 26 refuses numpy 1.26, which robosuite needs, without saying so to pip.
+# Parquet, video, HDF5 and charts. pyarrow 26 refuses numpy 1.26, which robosuite needs, without telling pip.
 DATA = ["pyarrow>=14,<23", "av>=12", "h5py>=3.8", "matplotlib>=3.5"]
 TESTS = [*BASELINES, *DATA, "pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
 
