@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import numpy as np
 import torch
@@ -68,57 +68,54 @@ class TorchMinimiser(TorchRuntime):
             gradients.append(gradient)
             chunks.append(torch.add(chunks[-1], gradient, alpha=-self.step_size))
         energies.append(self.energy.energy(cache, chunks[-1]))
-        flat = [part.reshape(-1) for part in (*chunks, *energies, *gradients, terms)]
-        numbers = torch.cat(flat).cpu().double().numpy()  # one transfer
-        shape = (steps + 1, *start.shape)
-        size = int(np.prod(start.shape))
-        parts = np.split(numbers, np.cumsum([len(chunks) * size, len(chunks) * len(start), steps * size]))
-        gradients_read = parts[2].reshape(steps, *start.shape)
-        norms = np.sqrt(np.square(gradients_read).mean(axis=(2, 3)))
-        path = _Path(parts[0].reshape(shape), parts[1].reshape(steps + 1, -1), norms)
-        return _choose(path, dict(zip(ScoreHeads.TERMS, parts[3].tolist(), strict=False)))
+        norms = [torch.linalg.vector_norm(gradient, 2, (1, 2)) for gradient in gradients]
+        flat = torch.cat([part.reshape(-1) for part in (*chunks, *energies, *norms, terms)])
+        return _choose(flat.cpu().double().numpy(), tuple(start.shape), steps)  # the one transfer
 
 
-class _Path(NamedTuple):
-    """A descent of K candidates, as read from the device."""
+def _choose(numbers: Floats, shape: tuple[int, ...], steps: int) -> Minimum:
+    """The best candidate seen. One whose energy or gradient is not finite counts as standing where it last was.
 
-    chunks: Floats
-    """(steps + 1, K, H, D)."""
-    energies: Floats
-    """(steps + 1, K)."""
-    norms: Floats
-    """(steps, K) root mean square of dE/da."""
-
-
-def _choose(path: _Path, terms: dict[str, float]) -> Minimum:
-    """The best candidate seen. One whose energy or gradient is not finite counts as standing where it last was."""
-    steps, count = path.norms.shape
-    finite = np.isfinite(path.energies)
-    finite[:steps] &= np.isfinite(path.norms)
-    alive = np.logical_and.accumulate(finite, 0)
-    every, alive_steps = np.arange(count), alive.sum(0)
-    energies = np.where(alive, path.energies, np.inf)
-    best_step = energies.argmin(0)
-    best, best_energies = path.chunks[best_step, every], energies[best_step, every]
-    chosen = int(best_energies.argmin())
-    lived = int(alive_steps[chosen])
-    trace = path.energies[np.minimum(np.arange(steps + 1), lived - 1), chosen] if lived else np.full(steps + 1, np.nan)
-    norm_step = min(lived, steps) - 1
-    if lived <= steps:
-        outcome = Outcome.NON_FINITE
-    elif best_energies[chosen] < trace[0]:
-        outcome = Outcome.DESCENDED
-    else:
-        outcome = Outcome.NO_DESCENT
+    ``numbers``: chunks (steps + 1, K, H, D), energies (steps + 1, K), gradients' norms (steps, K) and terms, in a row.
+    Plain loops over a few numbers: numpy takes 0.2 ms for them, a third of a descent step.
+    """
+    count, size = shape[0], shape[0] * shape[1] * shape[2]
+    chunks = numbers[: (steps + 1) * size].reshape(steps + 1, *shape)
+    scalars = numbers[(steps + 1) * size :].tolist()
+    energies, norms = scalars[: (steps + 1) * count], scalars[(steps + 1) * count : (2 * steps + 1) * count]
+    paths = [_Path(energies[k::count], norms[k::count]) for k in range(count)]
+    chosen = min(range(count), key=lambda k: paths[k].best_energy)
+    path = paths[chosen]
+    candidates = np.array([chunks[own.best_step, k] for k, own in enumerate(paths)])
     return Minimum(
-        chunk=best[chosen],
-        energy=float(best_energies[chosen]),
-        trace=trace,
-        outcome=outcome,
+        chunk=candidates[chosen],
+        energy=path.best_energy,
+        trace=np.array(path.trace),
+        outcome=path.outcome,
         steps=steps,
         network_evaluations=steps,
-        candidate_energies=best_energies,
-        spread=spread_of(best, chosen),
-        gradient_norm=float(path.norms[norm_step, chosen]) if norm_step >= 0 else 0.0,
-        terms=terms,
+        candidate_energies=np.array([own.best_energy for own in paths]),
+        spread=spread_of(candidates, chosen),
+        gradient_norm=path.norm / math.sqrt(size / count),
+        terms=dict(zip(ScoreHeads.TERMS, scalars[(2 * steps + 1) * count :], strict=False)),
     )
+
+
+class _Path:
+    """What became of one candidate, from its energies (steps + 1,) and the norms (steps,) of its gradients."""
+
+    def __init__(self, energies: list[float], norms: list[float]) -> None:
+        lived, self.best_step, self.best_energy = 0, 0, math.inf
+        for energy, norm in zip(energies, [*norms, 0.0], strict=True):
+            if not math.isfinite(energy) or not math.isfinite(norm):
+                break
+            if energy < self.best_energy:
+                self.best_step, self.best_energy = lived, energy
+            lived += 1
+        # From the point on that was not finite, it counts as standing at the last one that was.
+        self.trace = energies[:lived] + [energies[lived - 1] if lived else math.nan] * (len(energies) - lived)
+        self.norm = norms[min(lived, len(norms)) - 1] if lived and norms else 0.0
+        if lived < len(energies):
+            self.outcome = Outcome.NON_FINITE
+        else:
+            self.outcome = Outcome.DESCENDED if self.best_step else Outcome.NO_DESCENT
