@@ -1,7 +1,9 @@
 """How long a chunk takes: the energy's descent against diffusion and regression on the same trunk, in one process.
 
 Everything is measured in turns, so that what else the machine does falls on all alike; before each measured call
-comes one that is not, so that nobody pays for caches that another one filled. "Sampler" is from the encoded
+comes one that is not, so that nobody pays for caches that another one filled. On one CPU thread the clock is that
+thread's own CPU time: on a busy machine long calls are interrupted and short ones are not, and wall time would flatter
+the short ones (measured: 46 instead of 25). "Sampler" is from the encoded
 observation to the chunk, "camera to chunk" begins with the pictures. Ratios are of medians; above 1, the energy's two
 steps are faster. Latency does not depend on the weights: without a trained diffusion policy random ones do.
 """
@@ -62,19 +64,26 @@ def run(options: argparse.Namespace) -> int:
     directory = find_model(options.model)
     runners, trained = make_runners(directory, options.device, options.threads)
     samplers, whole = contestants(runners)
-    times = measure({**samplers, **{f"camera {name}": one for name, one in whole.items()}}, options.repeats)
+    device, threads = runners["ebt"].device, torch.get_num_threads()
+    is_own = device.type == "cpu" and threads == 1
+    todo = {**samplers, **{f"camera {name}": one for name, one in whole.items()}}
+    times, wall = measure(todo, options.repeats, time.thread_time if is_own else time.perf_counter)
     sampler_ms = {name: times[name] for name in samplers}
     whole_ms = {name: times[f"camera {name}"] for name in whole}
-    device = runners["ebt"].device
     result = {
         "command": "bench",
         "model": str(directory),
-        "settings": {"repeats": options.repeats, "threads": torch.get_num_threads(), "device": str(device)},
+        "settings": {"repeats": options.repeats, "threads": threads, "device": str(device)},
+        "clock": "CPU time of the thread" if is_own else "wall time",
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "versions": versions(),
         "weights": {method: "trained" if method in trained else "random" for method in runners},
         "note": "latency does not depend on the weights; methods share the trunk and its kernels",
         **summary(sampler_ms, whole_ms),
+        "wall_ms": {
+            "sampler": {name: quantiles(wall[name]) for name in samplers},
+            "camera_to_chunk": {name: quantiles(wall[f"camera {name}"]) for name in whole},
+        },
     }
     print(table(result))
     if options.json is not None:
@@ -212,22 +221,29 @@ def pictures(bundle: Any, seed: int) -> NormalisedObservation:
     return NormalisedObservation(images, rng.uniform(-1.0, 1.0, len(bundle.joints)))
 
 
-def measure(todo: Mapping[str, Contestant], repeats: int) -> dict[str, list[float]]:
-    """Durations [ms] of ``repeats`` calls of each, in turns, each after one that does not count; nor does the first
-    round."""
+def measure(
+    todo: Mapping[str, Contestant], repeats: int, clock: Callable[[], float]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Durations [ms] of ``repeats`` calls of each by ``clock`` [s] and by wall time.
+
+    In turns, each after a call that does not count; nor does the first round.
+    """
     names, estimate = list(todo), Estimate("rounds")
     times: dict[str, list[float]] = {name: [] for name in names}
+    wall: dict[str, list[float]] = {name: [] for name in names}
     for round_number in range(-1, repeats):
         first = round_number % len(names)  # nobody always follows the same other one
         for name in names[first:] + names[:first]:
             todo[name](max(round_number, 0))
-            began = time.perf_counter()
+            wall_began, began = time.perf_counter(), clock()
             todo[name](max(round_number, 0))
+            passed, wall_passed = clock() - began, time.perf_counter() - wall_began
             if round_number >= 0:
-                times[name].append((time.perf_counter() - began) * 1e3)
+                times[name].append(passed * 1e3)
+                wall[name].append(wall_passed * 1e3)
         if round_number >= 0:
             estimate.show(round_number + 1, repeats)
-    return times
+    return times, wall
 
 
 def summary(sampler_ms: Mapping[str, Sequence[float]], whole_ms: Mapping[str, Sequence[float]]) -> dict[str, Any]:
@@ -275,7 +291,7 @@ def table(result: Mapping[str, Any]) -> str:
     settings = result["settings"]
     lines = [
         f"{result['processor']}, {settings['device']}, {settings['threads']} CPU thread(s), torch "
-        f"{result['versions']['torch']}; medians of {settings['repeats']} rounds [ms]",
+        f"{result['versions']['torch']}; medians of {settings['repeats']} rounds [ms], {result['clock']}",
         f"{'':34}{'sampler':>10}{'p10-p90':>18}{'ratio':>8}{'camera to chunk':>18}{'ratio':>8}",
     ]
     sampler, whole = result["sampler_ms"], result["camera_to_chunk_ms"]

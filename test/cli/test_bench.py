@@ -1,5 +1,6 @@
 """The bench: who is measured, what is compared with what, and what the file says. No number is judged by its size."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -35,6 +36,8 @@ def test_the_file_has_every_ratio_and_every_duration(model, tmp_path, capsys):
         assert 0 < durations["min"] <= durations["p10"] <= durations["p50"] <= durations["p90"]
     assert result["weights"] == {**dict.fromkeys(["ebt", *SAMPLERS], "trained"), "regression": "random"}
     assert result["settings"] == {"device": "cpu", "repeats": 2, "threads": 1}
+    assert result["clock"] == "CPU time of the thread"
+    assert result["wall_ms"]["sampler"]["ebt2"]["p50"] > 0
     assert result["versions"]["torch"]
     table = capsys.readouterr().out
     assert all(label in table for label in LABELS.values())
@@ -53,8 +56,10 @@ def test_a_ratio_above_one_says_that_the_energy_is_faster():
 def test_everybody_is_measured_as_often_and_nobody_always_follows_the_same_other():
     calls = []
     todo = {name: lambda seed, name=name: calls.append((name, seed)) for name in "abc"}
-    times = measure(todo, 4)
-    assert {name: len(values) for name, values in times.items()} == {"a": 4, "b": 4, "c": 4}
+    ticks = itertools.count()
+    times, wall = measure(todo, 4, lambda: float(next(ticks)))
+    assert times == {name: [1000.0] * 4 for name in "abc"}  # one tick of the given clock, in ms
+    assert {name: len(values) for name, values in wall.items()} == {"a": 4, "b": 4, "c": 4}
     counted = calls[6:]
     assert all(first == second for first, second in zip(counted[::2], counted[1::2], strict=True))
     assert {name for name, _ in counted[::6]} == {"a", "b", "c"}
