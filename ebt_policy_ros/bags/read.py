@@ -27,7 +27,7 @@ from ebt_policy_ros.bags.rows import Rows, Trouble, make_rows
 from ebt_policy_ros.bags.store import type_store
 from ebt_policy_ros.bags.streams import Streams, picture_stamp_ns, read_streams
 from ebt_policy_ros.bags.topics import BagTopics, CutSettings, ResolvedTopics, resolve
-from ebt_policy_ros.bags.write import FACTS_KEY
+from ebt_policy_ros.bags.write import FACTS_KEY, TASK_KEY
 from ebt_policy_ros.core.errors import DatasetError, MessageError
 from ebt_policy_ros.core.types import Pixels
 from ebt_policy_ros.messages import decode_image
@@ -105,6 +105,7 @@ class Bag:
             self._reader = reader
         try:
             self.facts = self._read_facts(reader)
+            self.task = str((reader.storage.metadata.custom or {}).get(TASK_KEY, self.facts.get("task", "")))
             self.settings = self._given or CutSettings(period_s=float(self.facts.get("period_s", DEFAULT_PERIOD_S)))
             if reader.message_count == 0:
                 raise DatasetError(f"{self.path}: the bag is empty; record again, or remove it")
@@ -124,6 +125,11 @@ class Bag:
     def cameras(self) -> tuple[str, ...]:
         """Names, as asked for or found."""
         return tuple(self._resolved.cameras)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All topics with type and number of messages."""
+        return self._open.connections
 
     @property
     def joint_names(self) -> tuple[str, ...]:

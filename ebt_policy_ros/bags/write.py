@@ -33,6 +33,8 @@ from ebt_policy_ros.messages.stamps import SECOND_NS
 
 FACTS_KEY = "ebt_policy.episode"
 """Entry of ``custom_data`` in metadata.yaml: JSON of an episode's facts. A bag that has it is exactly one episode."""
+TASK_KEY = "ebt_policy.task"
+"""Entry of ``custom_data``: the task that a recording of many episodes is of."""
 JOINT_STATES_TOPIC = "/joint_states"
 TRAJECTORY_TOPIC = "/joint_trajectory"
 SUCCESS_TOPIC = "/sim_node/success"

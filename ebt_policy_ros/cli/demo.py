@@ -22,7 +22,7 @@ from typing import Any
 from ebt_policy_ros.cli.arguments import output_file, whole_number
 from ebt_policy_ros.cli.demo_record import DemoRecord
 from ebt_policy_ros.cli.results import write_json
-from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
 
 EXIT_DIED = 1
 
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="lift", help="bundle directory, or the name of one in models/")
     parser.add_argument("--time-limit", type=float, default=25.0, help="longest episode [simulated s] (default 25)")
     parser.add_argument("--task", default="lift", help="task of the simulated arm")
+    parser.add_argument("--record", type=Path, metavar="DIR", help="a new rosbag2 bag of everything the nodes say")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     from ebt_policy_ros.cli.nodes import provide_rclpy
     from ebt_policy_ros.resources import find_model, find_resource
 
+    if options.record is not None and options.record.exists():
+        raise SettingsError(f"--record {options.record}: it exists already; recordings overwrite nothing")
     model, launch_file = find_model(options.model), find_resource("launch/demo.launch.xml")
     joint_names, cameras = _robot_and_cameras(model)
     domain = isolate(os.environ)
@@ -81,6 +84,7 @@ def _play(
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
+    from ebt_policy_ros.cli.demo_bag import DemoBag
     from ebt_policy_ros.cli.demo_monitor import Monitor, Spinner
     from ebt_policy_ros.cli.demo_processes import Launched, uninterrupted
     from ebt_policy_ros.cli.demo_run import DemoRun
@@ -90,7 +94,10 @@ def _play(
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     monitor = Monitor(joint_names, cameras, SIM)
     spinner = Spinner(monitor)
+    bag: DemoBag | None = None
     try:
+        if options.record is not None:
+            bag = DemoBag(options.record, cameras, options.task)
         demo = DemoRun(monitor, spinner, SimControl(monitor, launched.check), record, launched.check)
         demo.wait_for_nodes()
         demo.run(options.episodes, options.seed, options.time_limit)
@@ -99,6 +106,8 @@ def _play(
             launched.close()
             spinner.close()
             monitor.destroy_node()
+            if bag is not None:
+                print(f"recorded: {bag.close()}")
             rclpy.try_shutdown()
 
 

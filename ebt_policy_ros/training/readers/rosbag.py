@@ -87,7 +87,7 @@ class _Reading:
     def _agree(self, bag: Bag) -> None:
         if not self.episodes:
             self.cameras, self.period_s = bag.cameras, bag.settings.period_s
-            self.task = str(bag.facts.get("task", ""))
+            self.task = bag.task
             self.joints = self.joints or tuple(Joint(name, name, unit_of(name)) for name in bag.joint_names)
             if self._size is None:
                 self._size = self._source.size_for(p.shape[:2] for p in bag.first_pictures().values())
