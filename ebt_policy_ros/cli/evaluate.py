@@ -91,6 +91,8 @@ def resolve(options: argparse.Namespace, bundle: Bundle) -> None:
             f"--steps {options.steps}: expected a bundle of method 'ebt', got '{bundle.method}'; a diffusion policy's "
             "steps are chosen by --sampler"
         )
+    if bundle.method != "ebt":
+        options.retry = "off"  # without an energy there is nothing to act on; results are to say so
     task = make_task(options.task)
     if options.time_limit is None:
         options.time_limit = ATTEMPTS * task.time_limit_s

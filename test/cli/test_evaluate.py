@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from nodes.tiny_bundle import make_tiny_bundle
@@ -12,6 +13,9 @@ from ebt_policy_ros.cli.demo_record import DemoRecord, EpisodeRecord
 from ebt_policy_ros.cli.evaluate import interval
 from ebt_policy_ros.cli.lockstep import disturbances
 from ebt_policy_ros.cli.main import main
+from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.policy.load import make_network
+from ebt_policy_ros.policy.network import Architecture
 
 TIMES = ("chunk_latency_ms", "duration_wall_s")
 """The only keys that may differ between two runs."""
@@ -48,6 +52,27 @@ def test_the_same_command_gives_the_same_json_with_any_number_of_processes(model
     assert first["chunk_latency_ms"]["n"] >= 6
     assert first["settings"]["policy"] == "ebt"
     assert "0 of 3 succeeded" in capsys.readouterr().out
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(
+    ("method", "options", "passes"), [("dp", ["--sampler", "ddim10"], 10.0), ("regression", [], 1.0)]
+)
+def test_a_baseline_beside_the_bundle_is_evaluated_in_its_place(tmp_path, method, options, passes):
+    if method == "dp":
+        pytest.importorskip("diffusers")
+    energy = Bundle.load(make_tiny_bundle(tmp_path / "tiny"))
+    network = make_network(method, Architecture.from_mapping(energy.architecture))
+    tensors = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
+    replace(energy, method=method, tensors=tensors, calibration=None).save(tmp_path / "tiny" / method)
+    arguments = ["--model", str(tmp_path / "tiny"), "--policy", method, *options, "--task", "lift", "--episodes", "1"]
+    arguments += ["--time-limit", "0.6", "--device", "cpu", "--json", str(tmp_path / "result.json")]
+    assert main(["eval", *arguments]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["network_evaluations_per_chunk"] == passes
+    assert result["trajectory_rules"]["checked"] > 0
+    assert (result["settings"]["policy"], result["settings"]["retry"]) == (method, "off")
+    assert result["settings"]["sampler"] == (options[-1] if options else None)
 
 
 @pytest.mark.sim
