@@ -62,7 +62,7 @@ def red_pixels(image):
 
 def test_the_can_starts_anywhere_in_its_bin_and_alone(arm):
     places = []
-    for seed in range(40):
+    for seed in range(25):
         arm.reset(seed)
         places.append(arm.object_pose("Can")[0])
         for other in ("Milk", "Bread", "Cereal"):
@@ -127,7 +127,7 @@ def test_success_is_a_can_that_stays_in_its_quarter(arm, x, y, is_there):
     assert is_in_goal(arm.object_pose("Can")[0]) is is_there
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_solves_every_seed_within_the_limits_of_the_safety_stage(arm, seed):
     _, targets, hands = demonstrate(arm, seed)
     assert arm.is_success
