@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def collect(
                 done, tries = done + 1, tries + num_tries
                 if progress is not None:
                     progress(done, episodes)
+    shutil.rmtree(out_dir / ".partial", ignore_errors=True)
     return Collected(done, len(missing), tries)
 
 

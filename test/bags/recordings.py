@@ -141,3 +141,26 @@ def episode(rows=12, *, seed=0, cameras=("front", "wrist"), size=16, **facts):
 
 def jpeg(stamp_ns, pixels):
     return jpeg_message(int(stamp_ns), "front", pixels)
+
+
+class MultiRobot:
+    """A robot with topics of its own, as config/data/own_robot_bags.yaml describes them: two episodes."""
+
+    arm = tuple(f"joint{i}" for i in range(1, 7))
+
+    def record(self, path):
+        layout = TYPES["std_msgs/msg/MultiArrayLayout"]([], 0)
+        names = ("gripper_finger_joint", *self.arm, "wheel")
+        with Recorder(path) as recorder:
+            for tick in range(60):
+                stamp = T0 + tick * 50_000_000
+                states = joint_state(stamp, [0.03, *[tick / 10] * 6, 0.0], names)
+                recorder.add("/joint_states", states, stamp)
+                for camera in ("front", "wrist"):
+                    recorder.add(f"/{camera}_camera/color/image_raw", image(stamp, picture(tick)), stamp)
+                target = trajectory(stamp, [0.0, 0.1], [[tick / 10] * 6] * 2, names=self.arm)
+                recorder.add("/arm_controller/joint_trajectory", target, stamp)
+                gripper = TYPES["std_msgs/msg/Float64MultiArray"](layout, np.array([0.02]))
+                recorder.add("/gripper_controller/commands", gripper, stamp)
+                recorder.add("/success", boolean(tick % 30 >= 20), stamp)
+        return path

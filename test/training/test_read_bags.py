@@ -101,3 +101,24 @@ def test_bags_that_do_not_belong_together_are_named(folder):
     found = read_bags(described(folder, "cameras: {front: /camera/front/image_raw}"))
     assert len(found.episodes) == 5
     assert tuple(joint.key for joint in found.joints) == JOINTS
+
+
+def test_the_example_for_own_robots_knows_every_key(tmp_path):
+    """Read as it is, with a bag that has its topics."""
+    import dataclasses
+
+    import yaml
+    from bags.recordings import MultiRobot
+
+    from ebt_policy_ros.bags import BagTopics, CutSettings
+    from ebt_policy_ros.resources import find_resource
+
+    text = find_resource("config/data/own_robot_bags.yaml").read_text()
+    own = {field.name for kind in (BagTopics, CutSettings) for field in dataclasses.fields(kind)}
+    assert own - set(yaml.safe_load(text)) == {"joint_states", "joint_names"}  # called state and joints here
+    MultiRobot().record(tmp_path / "bag")
+    (tmp_path / "data.yaml").write_text(text.replace("../../data/my_robot", "bag"))
+    found = read_bags(describe_source(tmp_path / "data.yaml"))
+    assert [joint.name for joint in found.joints] == [*(f"joint{i}" for i in range(1, 7)), "gripper"]
+    assert len(found.episodes) == 2
+    np.testing.assert_allclose(found.episodes[0].actions[5], [0.5] * 6 + [0.02], atol=1e-6)

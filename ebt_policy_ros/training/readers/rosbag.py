@@ -102,7 +102,7 @@ class _Reading:
                 )
 
     def _fit(self, picture: Pixels) -> Pixels:
-        return picture if picture.shape[:2] == self._size else resized(picture[None], self._size or (0, 0))[0]
+        return picture if picture.shape[:2] == self._size else resized(np.array(picture)[None], self._size or (0, 0))[0]
 
     def _episode(self, recorded: Recorded, bag: Bag) -> Episode:
         episode = recorded.episode
