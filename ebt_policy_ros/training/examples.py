@@ -44,7 +44,7 @@ class Examples:
         training, held_out = dataset.split_episodes(data.num_episodes, settings.held_out, settings.seed)
         self.rows, self.held_out_rows = data.rows(training), data.rows(held_out or training)
         self.num_training, self.num_held_out = len(training), len(held_out)
-        self.units = [unit_of(name) for name in data.joint_names]
+        self.units = data.units or tuple(unit_of(name) for name in data.joint_names)
         self.position_bounds = dataset.bounds_of(data.positions[self.rows], margin=0.05, min_range=0.02)
         self.action_bounds = dataset.bounds_of(data.actions[self.rows], margin=0.05, min_range=0.02)
         self.positions = dataset.normalise(data.positions, self.position_bounds)

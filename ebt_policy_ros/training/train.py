@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from ebt_policy_ros.training.checkpoint import Progress, load_checkpoint, save_c
 from ebt_policy_ros.training.dataset import Demonstrations
 from ebt_policy_ros.training.examples import Batch, Examples
 from ebt_policy_ros.training.methods import make_method
-from ebt_policy_ros.training.optimise import parameter_groups, pick_device, rate_at, unit_of, use_bfloat16
+from ebt_policy_ros.training.optimise import parameter_groups, pick_device, rate_at, use_bfloat16
 from ebt_policy_ros.training.report import ProgressLine, draw_curve
 from ebt_policy_ros.training.representation import NOTES_FILE, Encoder
 from ebt_policy_ros.training.settings import TrainSettings
@@ -159,7 +158,8 @@ class Trainer:
                 "episodes": self.examples.num_training,
                 "held_out_episodes": self.examples.num_held_out,
                 "rows": len(self.examples.rows),
-                "actions_sha256": hashlib.sha256(np.ascontiguousarray(self.data.actions).tobytes()).hexdigest(),
+                "kind": self.data.kind,
+                "sha256": self.data.fingerprint(),
             },
             "training": kept,
             "gradient_steps": progress.step,
@@ -183,7 +183,7 @@ class Trainer:
             method=s.method,
             architecture=a.as_mapping(),
             cameras=tuple(CameraSpec(name, a.height, a.width) for name in a.cameras),
-            joints=tuple(JointSpec(name, unit_of(name)) for name in self.data.joint_names),
+            joints=tuple(JointSpec(*pair) for pair in zip(self.data.joint_names, self.examples.units, strict=True)),
             positions=self.examples.position_bounds,
             actions=self.examples.action_bounds,
             chunk=ChunkSpec(s.horizon, self.data.period_s, s.execute_steps),
@@ -267,7 +267,9 @@ def train(settings: TrainSettings, report: Callable[[str], None] | None = None) 
     (stderr if None). Raises DatasetError, SettingsError, EncoderError, CheckpointError, NonFiniteError.
     """
     torch.set_num_threads(1)
-    data = Demonstrations.load(settings.data, limit=settings.limit)
+    data = Demonstrations.load(settings.data, limit=settings.limit, task=settings.task)
+    for warning in data.warnings():
+        ProgressLine(report).say(f"look at this first: {warning}")
     if settings.method == "encoder":
         Trainer(settings, data, report=report).run()
         return None
