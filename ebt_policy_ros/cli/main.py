@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("demo", "run the nodes and a simulated arm live, and report"),
     "eval": ("evaluate", "success of a bundle in lockstep simulation, deterministic"),
     "collect": ("collect", "demonstrations of a simulated task by a scripted expert, as bags"),
+    "describe": ("describe", "show demonstrations before training: pictures, ranges, rates, warnings"),
     "train": ("train", "demonstrations and training, from nothing to a bundle"),
     "select": ("select", "the best checkpoint of a training run, by closed-loop episodes"),
     "compare": ("compare", "two results on the same seeds: difference with its interval, exact test"),
