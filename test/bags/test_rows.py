@@ -83,6 +83,12 @@ def steady(begin, end, step):
     return [(t, t) for t in range(begin, end, step)]
 
 
+def test_a_little_jitter_neither_repeats_nor_drops_pictures(tmp_path):
+    pictures = [(t + (3 if t % 100 else 0), t + (3 if t % 100 else 0)) for t in range(0, 1000, 50)]
+    found = only(write(tmp_path / "bag", steady(0, 1000, 10), pictures, [(0, target(0, 1))]))
+    np.testing.assert_array_equal(found.episode.images["front"][:, 0, 0, 0], np.arange(20))
+
+
 def target(stamp_ms, value, **more):
     return trajectory(T0 + stamp_ms * MS, [0.0, 0.05], [[value, 0, 0]] * 2, **more)
 
