@@ -190,7 +190,8 @@ def _points(
     ]
 
 
-def _words(value: float, interval: Sequence[float], style: str) -> str:
+def in_words(value: float, interval: Sequence[float], style: str) -> str:
+    """A time or ratio with its interval; infinite ones are 'never'."""
     texts = [format(number, style) if math.isfinite(number) else "never" for number in (value, *interval)]
     return f"{texts[0]} (95 % interval {texts[1]} to {texts[2]})"
 
@@ -221,9 +222,9 @@ def main(arguments: list[str] | None = None) -> int:
     found = {task: summary([run for run in runs if run.task == task]) for task in sorted({run.task for run in runs})}
     for task, times in found.items():
         for label, entry in times["runs"].items():
-            print(f"{task}, {label}: {TARGET} after {_words(entry['cpu_s'], entry['interval'], '.0f')} CPU s")
+            print(f"{task}, {label}: {TARGET} after {in_words(entry['cpu_s'], entry['interval'], '.0f')} CPU s")
         for what, entry in times["ratios"].items():
-            print(f"{task}, {what}: {_words(entry['ratio'], entry['interval'], '.2f')}")
+            print(f"{task}, {what}: {in_words(entry['ratio'], entry['interval'], '.2f')}")
     if options.json is not None:
         save(options.json, found)
     return 0

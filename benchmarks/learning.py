@@ -15,14 +15,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.matrix import HERE, RESULTS, Cell, Matrix, condense, save
+from benchmarks.matrix import HERE, LATENCY, RESULTS, Cell, Kind, Matrix, condense, save
 from benchmarks.plots import draw_all
-from benchmarks.table import write_table
+from benchmarks.readme import write_results
 from ebt_policy_ros.cli.main import EXIT_INTERRUPTED
 from ebt_policy_ros.cli.main import main as ebt_policy
 from ebt_policy_ros.core.errors import BundleError, EbtPolicyError
 from ebt_policy_ros.training.episodes import find_bundle
 
+EBT = Kind("ebt", "k2")
 README = HERE.parent / "README.md"
 IMAGES = HERE.parent / "docs" / "images"
 
@@ -37,15 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--variants", nargs="+", help="only these, such as k2 ddpm100")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these training seeds")
     parser.add_argument("--processes", type=int, help="episodes in parallel (default: one a core)")
+    parser.add_argument("--latency", action="store_true", help="measure only how long a chunk takes")
     parser.add_argument("--only-write", action="store_true", help="measure nothing")
     parser.add_argument("--readme", type=Path, default=README, help="where the table goes, between its markers")
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the plots go")
     options = parser.parse_args(arguments)
     try:
         matrix = Matrix.load(options.matrix)
-        status = 0 if options.only_write else measure(matrix, options)
-        write_table(matrix, options.results, options.readme)
-        draw_all(matrix, options.results, options.images)
+        status = 0
+        if not options.only_write:
+            status = measure_latency(matrix, options.results) if options.latency else measure(matrix, options)
+        drawn = draw_all(matrix, options.results, options.images)
+        write_results(matrix, options.results, options.readme, drawn)
     except EbtPolicyError as error:
         sys.stderr.write(f"benchmarks.learning: {error}\n")
         return 2
@@ -68,7 +72,20 @@ def measure(matrix: Matrix, options: argparse.Namespace) -> int:
             if status == EXIT_INTERRUPTED:
                 sys.stderr.write("interrupted: finished cells are kept, the same command goes on from here\n")
                 return status
-    return 0
+    return measure_latency(matrix, options.results)
+
+
+def measure_latency(matrix: Matrix, results: Path) -> int:
+    """Keeps what ``ebt-policy bench`` says of the first bundle there is; once, for it does not depend on weights."""
+    path = results / LATENCY
+    bundles = [
+        matrix.bundle(cell) for cell in matrix.cells() if not missing(matrix, Cell(cell.task, EBT, cell.training_seed))
+    ]
+    if path.exists() or not bundles:
+        return 0
+    arguments = ["bench", "--model", bundles[0], "--repeats", "50"]
+    sys.stderr.write(f"latency: ebt-policy {' '.join(arguments)}\n")
+    return ebt_policy([*arguments, "--json", str(path)])
 
 
 def _is_wanted(cell: Cell, options: argparse.Namespace) -> bool:

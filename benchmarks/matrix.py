@@ -15,6 +15,7 @@ from ebt_policy_ros.core.errors import SettingsError
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+LATENCY = "latency.json"
 METHODS = ("ebt", "dp", "regression")
 TITLES = {"ebt": "EBT", "dp": "diffusion", "regression": "regression"}
 KEYS = ("episodes", "seed", "retry", "tasks", "bundles", "variants", "reference")
@@ -49,6 +50,13 @@ class Kind:
         if self.method == "ebt":
             return ["--policy", "ebt", "--steps", self.variant.removeprefix("k")]
         return ["--policy", self.method, *(["--sampler", self.variant] if self.method == "dp" else [])]
+
+    @property
+    def bench_name(self) -> str:
+        """What ``ebt-policy bench`` calls it."""
+        if self.method == "ebt":
+            return f"ebt{self.variant.removeprefix('k')}"
+        return self.variant if self.method == "dp" else self.method
 
     @property
     def label(self) -> str:
@@ -144,6 +152,12 @@ def condense(result: Mapping[str, Any], cell: Cell, arguments: Sequence[str]) ->
         "mean_duration_s": round(sum(episode["duration_s"] for episode in episodes) / len(episodes), 3),
         **{name: result[name] for name in kept},
     }
+
+
+def load_latency(results: Path) -> dict[str, Any] | None:
+    """The result of ``ebt-policy bench`` among the results, or None."""
+    path = results / LATENCY
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.curve import Run, load_runs
-from benchmarks.matrix import Kind, Matrix
+from benchmarks.matrix import Kind, Matrix, load_latency
 from benchmarks.table import Results, measured, of_kind, rate_of
 from ebt_policy_ros.core.errors import UnsupportedError
 from ebt_policy_ros.training.statistics import wilson
@@ -26,7 +25,10 @@ def draw_all(matrix: Matrix, results: Path, images: Path) -> list[Path]:
     cells, runs = measured(results), load_runs(results)
     drawn = []
     if cells:
-        drawn += [draw_success(matrix, cells, images / "success.png"), draw_cost(matrix, cells, images / "cost.png")]
+        drawn.append(draw_success(matrix, cells, images / "success.png"))
+    latency = load_latency(results)
+    if latency is not None:
+        drawn.append(draw_latency(matrix, latency, images / "latency.png"))
     if runs:
         drawn.append(draw_curves(runs, images / "learning_curves.png"))
     return drawn
@@ -64,26 +66,21 @@ def _lowest(axes: Any) -> float:
     return float(max(-0.01, min(0.9, axes.dataLim.x0 - 0.03)))
 
 
-def draw_cost(matrix: Matrix, results: Results, path: Path) -> Path:
-    """What a chunk costs, a line a method: network evaluations, and latency from camera to chunk; medians over tasks
-    and training seeds."""
+def draw_latency(matrix: Matrix, latency: Mapping[str, Any], path: Path) -> Path:
+    """What a chunk takes, a line a method: the sampler alone, and from camera to chunk; medians, 10 % to 90 %."""
     kinds = matrix.kinds()
     figure, panels = _figure(2, width=3.6, height=0.9 + 0.3 * len(kinds))
-    for row, kind in enumerate(kinds):
-        runs = [run for task in matrix.tasks for run in of_kind(matrix, task, kind, results).values()]
-        for axes, values in (
-            (panels[0], [run["network_evaluations_per_chunk_mean"] for run in runs]),
-            (panels[1], [run["chunk_latency_ms"]["p50"] for run in runs]),
-        ):
-            known = [value for value in values if value is not None]
-            if known:
-                middle = statistics.median(known)
-                axes.plot(middle, row, "o", color=COLOURS[kind.method], alpha=max(0.5, _shade(matrix, kind)))
-                axes.annotate(
-                    f"{middle:.3g}", (middle, row), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8
-                )
-    for axes, title in zip(panels, ("network evaluations a chunk", "camera to chunk, median [ms]"), strict=True):
-        axes.set(title=title, xscale="log", ylim=(len(kinds) - 0.5, -0.5))
+    columns = (("sampler [ms]", latency["sampler_ms"]), ("camera to chunk [ms]", latency["camera_to_chunk_ms"]))
+    for axes, (title, times) in zip(panels, columns, strict=True):
+        for row, kind in enumerate(kinds):
+            known = times[kind.bench_name]
+            middle, shade = known["p50"], max(0.5, _shade(matrix, kind))
+            axes.plot([known["p10"], known["p90"]], [row, row], color=COLOURS[kind.method], alpha=shade)
+            axes.plot(middle, row, "o", color=COLOURS[kind.method], alpha=shade)
+            axes.annotate(
+                f"{middle:#.3g}", (middle, row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8
+            )
+        axes.set(title=title, xscale="log", ylim=(len(kinds) - 0.5, -0.7))
         _whole_decades(axes)
         axes.set_yticks(range(len(kinds)), [kind.label for kind in kinds])
         axes.grid(axis="x", which="both", alpha=0.2)
@@ -93,9 +90,8 @@ def draw_cost(matrix: Matrix, results: Results, path: Path) -> Path:
 
 def _whole_decades(axes: Any) -> None:
     """A logarithmic axis from a power of ten to a power of ten, with plain numbers."""
-    drawn = [float(line.get_xdata()[0]) for line in axes.lines]
-    low, high = (min(drawn), max(drawn)) if drawn else (1.0, 10.0)
-    axes.set_xlim(10 ** math.floor(math.log10(low * 0.8)), 10 ** math.ceil(math.log10(high * 1.3)))
+    drawn = [float(value) for line in axes.lines for value in line.get_xdata()]
+    axes.set_xlim(10 ** math.floor(math.log10(min(drawn) * 0.9)), 10 ** math.ceil(math.log10(max(drawn) * 1.1)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
 

@@ -8,27 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.matrix import Cell, Kind, Matrix, load_all, successes
-from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.training.statistics import Paired, pair, pooled, wilson
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NOT_RUN = "not run"
 HEAD = (
     *("task", "method", "success (95 %)", "episodes", "by training seed [%]", "less {reference} [points] (95 %)"),
-    *("network evaluations a chunk", "chunk, median [ms]", "training [CPU s]"),
+    *("network evaluations a chunk", "sampler [ms]", "camera to chunk [ms]", "training [CPU s]"),
 )
 
 Results = Mapping[Cell, Mapping[str, Any]]
-
-
-def write_table(matrix: Matrix, results: Path, readme: Path) -> None:
-    """Puts the table between the markers of ``readme``; EbtPolicyError when they are not there."""
-    text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise EbtPolicyError(f"{readme}: expected the lines {BEGIN} and {END}, between which the table goes")
-    readme.write_text(f"{before}{BEGIN}\n{table(matrix, measured(results))}\n{END}{after}", encoding="utf-8")
 
 
 def measured(results: Path) -> dict[Cell, dict[str, Any]]:
@@ -40,13 +28,19 @@ def measured(results: Path) -> dict[Cell, dict[str, Any]]:
     return found
 
 
-def table(matrix: Matrix, results: Results) -> str:
-    """Markdown; a row for every task and kind of the matrix."""
+def table(matrix: Matrix, results: Results, latency: Mapping[str, Any] | None = None) -> str:
+    """Markdown: a row for every kind of the matrix that was measured on a task, and one that names those that were
+    not. ``latency``: a result of ``ebt-policy bench``."""
     head = [text.format(reference=matrix.reference.label) for text in HEAD]
     lines = [_line(head), _line(["---"] * len(head))]
     for task in matrix.tasks:
+        lacking = [kind for kind in matrix.kinds() if not of_kind(matrix, task, kind, results)]
         for kind in matrix.kinds():
-            lines.append(_line([task, kind.label, *_cells(matrix, task, kind, results)]))
+            if kind not in lacking:
+                lines.append(_line([task, kind.label, *_cells(matrix, task, kind, results, latency)]))
+        if lacking:
+            names = "; ".join(kind.label for kind in lacking)
+            lines.append(_line([task, names, NOT_RUN, *[""] * (len(HEAD) - 3)]))
     return "\n".join(lines)
 
 
@@ -72,10 +66,8 @@ def against(runs: Mapping[int, Mapping[str, Any]], reference: Mapping[int, Mappi
     return pooled(pairs) if pairs else None
 
 
-def _cells(matrix: Matrix, task: str, kind: Kind, results: Results) -> list[str]:
+def _cells(matrix: Matrix, task: str, kind: Kind, results: Results, latency: Mapping[str, Any] | None) -> list[str]:
     runs = of_kind(matrix, task, kind, results)
-    if not runs:
-        return [NOT_RUN] + [""] * (len(HEAD) - 3)
     count, episodes = rate_of(runs)
     low, high = wilson(count, episodes)
     seeds = ", ".join(_share(runs[seed]) if seed in runs else NOT_RUN for seed in matrix.bundles)
@@ -85,7 +77,7 @@ def _cells(matrix: Matrix, task: str, kind: Kind, results: Results) -> list[str]
         seeds,
         _difference(matrix, task, kind, runs, results),
         f"{_mean(run['network_evaluations_per_chunk_mean'] for run in runs.values()):.3g}",
-        f"{statistics.median(run['chunk_latency_ms']['p50'] for run in runs.values()):.0f}",
+        *_latencies(kind, latency),
         _training(runs),
     ]
 
@@ -102,6 +94,14 @@ def _difference(matrix: Matrix, task: str, kind: Kind, runs: Mapping[int, Mappin
         return f"{matrix.reference.label} {NOT_RUN}"
     low, high = paired.interval
     return f"{100 * paired.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _latencies(kind: Kind, latency: Mapping[str, Any] | None) -> list[str]:
+    """Median of the sampler, and from camera to chunk, measured in one process for all."""
+    if latency is None:
+        return [NOT_RUN, NOT_RUN]
+    columns = (latency["sampler_ms"], latency["camera_to_chunk_ms"])
+    return [f"{column[kind.bench_name]['p50']:#.3g}" for column in columns]
 
 
 def _training(runs: Mapping[int, Mapping[str, Any]]) -> str:

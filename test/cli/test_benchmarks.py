@@ -1,6 +1,7 @@
 """The benchmark of learning: what is kept, what is measured again, and what the README shows."""
 
 import importlib.util
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from nodes.tiny_bundle import make_tiny_bundle
 from benchmarks import curve, learning
 from benchmarks.curve import Run, reached_s, summary
 from benchmarks.matrix import HERE, Cell, Kind, Matrix
-from benchmarks.table import BEGIN, END, table
+from benchmarks.readme import BEGIN, END
+from benchmarks.table import table
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.policy.bundle import Bundle
 
@@ -27,7 +29,7 @@ reference: dp ddpm100
 
 
 def result(outcomes, **others):
-    numbers = {"network_evaluations_per_chunk_mean": 2.0, "chunk_latency_ms": {"p50": 12.3}, "training": {}}
+    numbers = {"network_evaluations_per_chunk_mean": 2.0, "training": {}}
     return {"first_seed": 1000, "outcomes": outcomes, **numbers, **others}
 
 
@@ -64,15 +66,16 @@ def test_the_table_pools_training_seeds_and_pairs_episodes(tmp_path):
         Cell("lift", Kind("ebt", "k2"), 1): result("1111111110", training=costs),
         Cell("lift", Kind("dp", "ddpm100"), 0): result("1111100000"),
     }
-    lines = table(matrix, results).splitlines()
+    medians = {name: {"p50": value} for name, value in (("ebt2", 1.234), ("ebt1", 0.7), ("ddpm100", 43.21))}
+    lines = table(matrix, results, {"sampler_ms": medians, "camera_to_chunk_ms": medians}).splitlines()
     ebt = lines[2].split(" | ")
     assert ebt[1] == "EBT, 2 steps"
     assert ebt[2].startswith("**0.950** (0.764 to 0.991)")
     assert ebt[3:5] == ["10 x 2", "100, 90"]
     assert ebt[5].startswith("+50.0 (+11.7 to")  # only training seed 0 has its counterpart
-    assert ebt[8] == "600 + 900 encoders |"
-    assert "| EBT, 1 step | not run |" in lines[3]
-    assert lines[4].split(" | ")[4:6] == ["50, not run", "-"]
+    assert ebt[6:] == ["2", "1.23", "1.23", "600 + 900 encoders |"]
+    assert lines[3].split(" | ")[4:6] == ["50, not run", "-"]
+    assert "| EBT, 1 step | not run |" in lines[4]
 
 
 @pytest.mark.sim
@@ -80,6 +83,13 @@ def test_the_table_pools_training_seeds_and_pairs_episodes(tmp_path):
 def test_finished_cells_are_kept_until_their_bundle_changes(tmp_path, capsys):
     model = make_tiny_bundle(tmp_path / "tiny")
     (tmp_path / "m.yaml").write_text(MATRIX % model)
+    numbers = {"p50": 2.0, "p10": 1.9, "p90": 2.2}
+    times = dict.fromkeys(("ebt1", "ebt2", "ddpm100"), numbers)
+    ratios = {"ddpm100": 25.0, "ddim16": 4.0}
+    latency = {"sampler_ms": times, "camera_to_chunk_ms": times, "ratios": ratios, "ratios_camera_to_chunk": ratios}
+    about = {"processor": "a processor", "settings": {"device": "cpu"}, "model": "m"}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "latency.json").write_text(json.dumps({**latency, **about}))
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     arguments = ["--matrix", str(tmp_path / "m.yaml"), "--results", str(tmp_path / "results")]
@@ -94,7 +104,9 @@ def test_finished_cells_are_kept_until_their_bundle_changes(tmp_path, capsys):
     assert "| lift | EBT, 2 steps | **0.000** (0.000 to 0.658) | 2 x 1 | 0, not run |" in text
     assert "old" not in text
     assert all(path.stat().st_size < 200_000 for path in (tmp_path / "images").iterdir())
-    assert {path.name for path in (tmp_path / "images").iterdir()} == {"success.png", "cost.png"}
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"success.png", "latency.png"}
+    assert "25 times as long with DDPM-100 and 4 times with DDIM-16" in text
+    assert "](images/success.png)" in text
     assert learning.main(arguments) == 0
     assert "training seed 0: kept" in capsys.readouterr().err
     bundle = Bundle.load(model)
