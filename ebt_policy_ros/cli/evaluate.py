@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         _play(record, options, jobs)
     finally:
         result = _result(record, options, bundle)
-        if options.json is not None:
+        if options.json is not None and record.episodes:  # an error before the first leaves an older file alone
             write_json(options.json, result)
     print(_summary(result))
     return 0
@@ -134,8 +134,11 @@ def _play(record: DemoRecord, options: argparse.Namespace, jobs: list[Job]) -> N
                 estimate.show(len(finished), len(jobs), f", {successes} succeeded")
     except KeyboardInterrupt:
         line.close()
-        kept = f"in {options.json}" if options.json is not None else "shown below"
-        sys.stderr.write(f"interrupted: results of {len(finished)} finished episodes are {kept}\n")
+        if finished and options.json is not None:
+            sys.stderr.write(f"interrupted: results of {len(finished)} finished episodes are in {options.json}\n")
+        else:
+            successes = sum(episode.success for episode in finished.values())
+            sys.stderr.write(f"interrupted: {successes} of {len(finished)} finished episodes succeeded\n")
         raise
     finally:
         record.episodes += [finished[place] for place in sorted(finished)]

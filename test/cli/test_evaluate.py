@@ -98,17 +98,21 @@ def test_ctrl_c_keeps_the_finished_episodes(model, tmp_path):
         (["--policy", "dp"], "has no 'dp' bundle beside it"),
         (["--sampler", "ddim16"], "only a diffusion policy has samplers"),
         (["--task", "juggle"], "task 'juggle': expected one of"),
+        (["--task", "lift", "--runtime", "abacus", "--processes", "1"], "runtime 'abacus': expected one of"),
         ([], "task 'tiny': expected one of"),
         (["--time-limit", "-1"], "expected a positive number of seconds, got '-1'"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said_in_a_sentence(model, options, sentence, capsys):
+def test_what_cannot_be_evaluated_is_said_in_a_sentence(model, options, sentence, tmp_path, capsys):
+    before = tmp_path / "before.json"
+    before.write_text("kept")
     try:
-        status = main(["eval", "--model", str(model), *options])
+        status = main(["eval", "--model", str(model), *options, "--json", str(before)])
     except SystemExit as ended:
         status = ended.code
     assert status == 2
     assert sentence in capsys.readouterr().err
+    assert before.read_text() == "kept"
 
 
 def test_all_cycles_through_every_disturbance():
