@@ -124,7 +124,7 @@ class Matrix:
 
     def bundle(self, cell: Cell) -> str:
         """The directory given to ``--model``."""
-        return self.bundles[cell.training_seed].format(task=cell.task)
+        return self.bundles[cell.training_seed].format(task=cell.task, method=cell.kind.method)
 
     def arguments(self, cell: Cell) -> list[str]:
         """What follows ``ebt-policy`` in the command that measures the cell."""
