@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import DatasetError
 from ebt_policy_ros.policy.bundle import Bounds
-from ebt_policy_ros.training.quality import Quality, examine, warnings_of
+from ebt_policy_ros.training.findings import warnings_of
+from ebt_policy_ros.training.quality import Quality, examine
 from ebt_policy_ros.training.readers import Array32, Images, Joint, Recording, Source, check_episode
 from ebt_policy_ros.training.readers.source import describe_source
 
@@ -150,13 +151,9 @@ def _read(source: Source, limit: int | None) -> Recording:
             from ebt_policy_ros.training.readers.rosbag import read_bags
 
             return read_bags(source, limit)
-        if source.kind == "npz":
-            from ebt_policy_ros.training.readers.npz import read_npz
-
-            return read_npz(source, limit)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("ebt_policy_ros"):
-            raise DatasetError(f"{source.path}: {source.kind} data cannot be read by this version") from error
+            raise
         raise DatasetError(
             f"{source.path}: the Python package '{error.name}' is needed to read {source.kind} data; "
             "install it with pip install 'ebt_policy_ros[data]'"

@@ -1,13 +1,13 @@
-import json
-
 import numpy as np
 import pytest
 
 from ebt_policy_ros.policy.bundle import Bounds
 from ebt_policy_ros.training import dataset
 from ebt_policy_ros.training.dataset import DatasetError, Demonstrations
+from ebt_policy_ros.training.readers import Episode, Joint, Recording, resized
 
 from . import demonstrations
+from .demonstrations import JOINTS
 
 
 @pytest.fixture
@@ -66,31 +66,74 @@ def test_jitter_keeps_the_range_near_and_none_is_exact():
     assert np.abs(changed - exact).mean() > 0.02
 
 
-def test_a_broken_data_set_is_named(folder, tmp_path):
-    with pytest.raises(DatasetError, match="nowhere.*no such file"):
-        Demonstrations.load(tmp_path / "nowhere")
-    (folder / "episode_00001.npz").write_bytes(b"not an archive")
-    with pytest.raises(DatasetError, match="episode_00001"):
-        Demonstrations.load(folder)
+def test_a_data_set_is_what_was_written(folder):
+    data = Demonstrations.load(folder)
+    assert (data.kind, data.task, data.joint_names, data.units) == ("rosbag2", "lift", JOINTS, ("rad", "rad", "m"))
+    assert (data.cameras, data.period_s, data.num_episodes) == (("front",), 0.05, 6)
+    np.testing.assert_array_equal(data.positions[1:12], data.actions[:11])
+    assert [record["seed"] for record in data.records] == list(range(6))
+    assert data.warnings() == []
 
 
-def test_an_episode_that_is_not_finite_is_named(folder):
-    with np.load(folder / "episode_00002.npz") as file:
-        arrays = dict(file)
-    arrays["actions"][3, 1] = np.nan
-    np.savez(folder / "episode_00002.npz", **arrays)
-    with pytest.raises(DatasetError, match="episode_00002.*actions"):
-        Demonstrations.load(folder)
+def test_the_fingerprint_tells_data_sets_apart(folder, tmp_path):
+    data = Demonstrations.load(folder)
+    assert data.fingerprint() == Demonstrations.load(folder).fingerprint()
+    assert data.fingerprint() != Demonstrations.load(folder, limit=5).fingerprint()
+    other = Demonstrations.load(demonstrations.write(tmp_path / "other", sideways=0.4))
+    assert data.fingerprint() != other.fingerprint()
 
 
-def test_pickled_arrays_are_refused(folder):
-    np.savez(folder / "episode_00000.npz", positions=np.array([{}]), actions=np.zeros(1))
-    with pytest.raises(DatasetError, match="episode_00000"):
-        Demonstrations.load(folder)
+def test_options_win_over_the_description(folder, tmp_path):
+    described = tmp_path / "mine.yaml"
+    described.write_text("path: data\ntask: pick\nperiod_s: 0.05\n")
+    data = Demonstrations.load(described, task="push", period_s=0.1, image_size=(8, 12), limit=2)
+    assert (data.task, data.period_s, data.images["front"].shape) == ("push", 0.1, (12, 8, 12, 3))
 
 
-def test_an_index_without_episodes_is_refused(folder):
-    index = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps({**index, "episodes": []}))
+def recording(**changes):
+    """Two episodes of one joint and one camera in memory."""
+    episodes = []
+    for number in range(2):
+        fields = {
+            "name": f"file, episode {number}",
+            "stamps_ns": np.arange(5) * 50_000_000,
+            "positions": np.arange(5, dtype=np.float32)[:, None] / 10,
+            "actions": np.arange(5, dtype=np.float32)[:, None] / 10 + 0.1,
+            "images": {"front": np.arange(5 * 48, dtype=np.uint8).reshape(5, 4, 4, 3)},
+        }
+        episodes.append(Episode(**(fields | (changes if number == 1 else {}))))
+    return Recording("rosbag2", "lift", (Joint("elbow", "elbow", "rad"),), ("front",), 0.05, episodes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"positions": np.zeros((4, 1), np.float32)}, "episode 1: positions have shape .4, 1., expected .5, 1."),
+        ({"actions": np.full((5, 1), np.nan, np.float32)}, "episode 1: actions.*nan for joint 'elbow' at row 0.*skip"),
+        ({"images": {}}, "episode 1: camera 'front' has shape None, expected .5, 'h', 'w', 3."),
+        ({"images": {"front": np.zeros((5, 6, 6, 3), np.uint8)}}, "camera 'front': episode 1 has pictures of .6, 6."),
+        ({"stamps_ns": np.zeros(5, np.int64)}, "episode 1: expected increasing stamps.*row 1"),
+        ({"stamps_ns": np.zeros(1, np.int64)}, "episode 1: expected at least 2 rows, got 1"),
+    ],
+)
+def test_an_episode_that_does_not_fit_is_named(changes, message):
+    assert Demonstrations.of(recording()).num_episodes == 2
+    with pytest.raises(DatasetError, match=message):
+        Demonstrations.of(recording(**changes))
+
+
+def test_no_episodes_are_no_data_set():
     with pytest.raises(DatasetError, match="no episodes"):
-        Demonstrations.load(folder)
+        Demonstrations.of(Recording("rosbag2", "lift", (), (), 0.05, []))
+
+
+def test_resizing_is_what_the_network_does_at_run_time():
+    """Else a policy sees other pictures on the robot than it was trained with."""
+    import torch
+    from policy import small
+
+    network = small.network()
+    images = np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3), dtype=np.uint8)
+    size = (network.architecture.height, network.architecture.width)
+    ahead = network.prepare(torch.from_numpy(resized(images, size)))
+    np.testing.assert_allclose(ahead, network.prepare(torch.from_numpy(images)), atol=0.51 / 127.5)

@@ -58,8 +58,6 @@ def kind_of(path: Path) -> str:
         raise DatasetError(f"{path}: not a data set by its name; expected {EXPECTED}")
     if (path / "meta" / "info.json").is_file():
         return "lerobot"
-    if (path / "dataset.json").is_file():
-        return "npz"
     folders = [path, *sorted(p for p in path.iterdir() if p.is_dir())]
     if any((f / "metadata.yaml").is_file() or any(f.glob("*.mcap")) or any(f.glob("*.db3")) for f in folders):
         return "rosbag2"
