@@ -10,19 +10,23 @@ import numpy as np
 from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.sim.experts.base import GRIPPER_SPEED, PERIOD_S, ArcPath, Expert, JointMotion, Way, towards, wrap
 from ebt_policy_ros.sim.kinematics import downward, rotation_error, yaw_of
+from ebt_policy_ros.sim.tasks.square import PEG, TABLE_HEIGHT_M
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
 
-PEG, TABLE_HEIGHT_M = np.array([0.23, 0.1]), 0.82
-"""[m] where the square peg stands; its top is at z = 0.95."""
 GRASP_M, GRASP_HEIGHT_M = 0.064, 0.003
 """[m] of the grasp: along the handle from the nut's centre, and above it."""
 ENGAGED_M = 0.012
 """The hole leaves 6.7 mm to each side of the peg: a low nut whose centre is this near has the peg in its hole."""
+BELOW_RIM_M, LYING_M = 0.95, 0.875
+"""[m] a nut's centre on the peg's top is at 0.96; one around the peg that lies on the table is at 0.83."""
 ASIDE = np.array([0.04, 0.14, 0.90])
 """[m] where a nut that hangs too crooked to be put over the peg is dropped, to be grasped anew."""
 MAX_TILT_RAD = 0.35
+"""Of the nut in the hand; beyond, it counts as crooked."""
+HELD_M = (0.009, 0.024)
+"""Travel of a finger that has something between it and the other: the handle is 2 cm thick and 3.2 cm wide."""
 HAND_TURNS = (-1.60, 3.35)
 """[rad] the hand may turn about the vertical, from where its fingers open along y; beyond, joint 7 nears an end."""
 
@@ -141,18 +145,17 @@ class SquareExpert(Expert):
     # --- decisions ------------------------------------------------------------------------------------------------
     def _next_phase(self) -> Phase:
         offset = self._hand - self._grasp
-        beside = float(np.linalg.norm(offset[:2]))
-        if self._is_engaged(0.95):
-            settled = self._nut[2] < 0.875
-            if settled or (self.phase is Phase.RELEASE and offset[2] < 0.05):
+        if self._is_engaged(BELOW_RIM_M):
+            if self._nut[2] < LYING_M or (self.phase is Phase.RELEASE and offset[2] < 0.05):
                 return Phase.RELEASE
             if self.phase is Phase.RELEASE:
                 # It hangs on the peg although the hand let go: take it again and lead it further down.
                 self._release_height = 0.86
                 return Phase.RECOVER
-        is_held = float(np.linalg.norm(offset)) < 0.035 and 0.009 < self._finger < 0.024
+        is_held = float(np.linalg.norm(offset)) < 0.035 and HELD_M[0] < self._finger < HELD_M[1]
         if self.phase in (Phase.CARRY, Phase.INSERT, Phase.PUT_ASIDE):
             return self._next_with_nut() if is_held else Phase.RECOVER
+        beside = float(np.linalg.norm(offset[:2]))
         if self.phase is Phase.CLOSE:
             if beside > 0.02 or abs(offset[2]) > 0.025:
                 return Phase.RECOVER
@@ -161,12 +164,16 @@ class SquareExpert(Expert):
             return Phase.CLOSE
         if self.phase in (Phase.RECOVER, Phase.RELEASE):
             return Phase.APPROACH if offset[2] > 0.08 and self._finger > 0.03 else Phase.RECOVER
-        if (beside > 0.03 and offset[2] < 0.034) or (offset[2] < 0.05 and self._finger < 0.03 and beside > 0.012):
+        return self._next_on_approach(beside, float(offset[2]))
+
+    def _next_on_approach(self, beside: float, above: float) -> Phase:
+        """The phase that follows with the hand ``beside`` and ``above`` [m] the grasp."""
+        if (beside > 0.03 and above < 0.034) or (above < 0.05 and self._finger < 0.03 and beside > 0.012):
             return Phase.RECOVER
-        self._low_ticks = self._low_ticks + 1 if offset[2] < 0.04 else 0
+        self._low_ticks = self._low_ticks + 1 if above < 0.04 else 0
         if self._low_ticks > 50:  # something is in the way
             return Phase.RECOVER
-        if beside < 0.008 and abs(offset[2]) < 0.008 and abs(self._turn_to_grasp()) < 0.08:
+        if beside < 0.008 and abs(above) < 0.008 and abs(self._turn_to_grasp()) < 0.08:
             return Phase.CLOSE
         return Phase.APPROACH
 
@@ -184,7 +191,7 @@ class SquareExpert(Expert):
         if self.phase is Phase.INSERT:
             return Phase.CARRY if aside > 0.02 else Phase.INSERT
         is_above = aside < 0.008 and self._nut[2] > 0.965 and abs(self._turn_of_nut()) < 0.15
-        return Phase.INSERT if is_above or self._is_engaged(0.95) else Phase.CARRY
+        return Phase.INSERT if is_above or self._is_engaged(BELOW_RIM_M) else Phase.CARRY
 
     def _is_engaged(self, height_m: float) -> bool:
         """Whether the peg is in the nut's hole and the nut's centre below ``height_m``."""
@@ -203,15 +210,13 @@ class SquareExpert(Expert):
         """[rad] to the better of the two grasps of the handle: the least turning before and after it together."""
         here, wanted = self._hand_turn(), wrap(self._nut_yaw - np.pi)
         best, least = 0.0, np.inf
-        for at_grasp in wanted + np.pi * np.arange(-2, 3):
-            at_peg = np.pi * np.array([0.0, 1.0])
-            # With the handle back to the robot at the end, the hand is at 0 or at pi, by the same parity.
-            parity = round((at_grasp - wanted) / np.pi) % 2
-            if HAND_TURNS[0] <= at_grasp <= HAND_TURNS[1]:
-                turns = abs(at_grasp - here) + abs(at_peg[parity] - at_grasp)
-                if turns < least:
-                    best, least = at_grasp - here, turns
-        return float(best)
+        for half_turns in range(-2, 3):
+            at_grasp = wanted + np.pi * half_turns
+            at_peg = np.pi * (half_turns % 2)
+            turns = abs(at_grasp - here) + abs(at_peg - at_grasp)
+            if HAND_TURNS[0] <= at_grasp <= HAND_TURNS[1] and turns < least:
+                best, least = at_grasp - here, turns
+        return best
 
     def _turn_of_nut(self) -> float:
         """[rad] the held nut has to turn until its handle points back to the robot."""
