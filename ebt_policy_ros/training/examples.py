@@ -108,7 +108,7 @@ class Examples:
         s = self.settings
         digest = hashlib.sha256(repr((s.feature_copies, s.shift, s.jitter, len(self.positions))).encode())
         digest.update(np.ascontiguousarray(self.data.positions).tobytes())
-        for tensor in network.state_dict().values():
+        for tensor in network.encoders.state_dict().values():  # type: ignore[operator, union-attr]
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         path = folder / f"features-{digest.hexdigest()[:12]}.npy"
         if not path.exists():
