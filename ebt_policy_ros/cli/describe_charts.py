@@ -41,8 +41,8 @@ def shown_episodes(data: Demonstrations) -> list[int]:
     worst = [max(*q.frozen.values(), *q.saturated.values(), *q.dark.values()) for q in data.quality]
     for number in sorted(range(data.num_episodes), key=lambda n: -worst[n])[:2]:
         if worst[number] > 0.5 and number not in shown:
-            shown[-1 if len(shown) > 1 and shown[-1] != number else 0] = number
-    return sorted(set(shown))
+            shown[min(range(len(shown)), key=lambda place: worst[shown[place]])] = number
+    return sorted(shown)
 
 
 def as_png(drawing: Drawing) -> bytes:
