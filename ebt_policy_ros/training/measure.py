@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.types import Minimum
@@ -22,8 +23,30 @@ def auroc(negatives: Sequence[float], positives: Sequence[float]) -> float | Non
     """Probability that a positive scores above a negative (ties count half); None where either is empty."""
     if not len(negatives) or not len(positives):
         return None
-    low, high = np.array(negatives)[:, None], np.array(positives)[None, :]
-    return float(((high > low) + 0.5 * (high == low)).mean())
+    return float(_wins(negatives, positives).mean())
+
+
+def auroc_interval(
+    negatives: Sequence[float], positives: Sequence[float], *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float, float] | None:
+    """``auroc`` with its bootstrapped 95 % interval (value, low, high); None where fewer than two are on either side.
+
+    Episodes are drawn again with replacement, positives and negatives apart. The same seed draws the same episodes, so
+    that scores of the same episodes move together.
+    """
+    if len(negatives) < 2 or len(positives) < 2:
+        return None
+    wins, rng = _wins(negatives, positives), np.random.default_rng(seed)
+    drawn = [rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count for count in wins.shape]
+    areas = np.einsum("rn,rn->r", drawn[0] @ wins, drawn[1])
+    low, high = np.quantile(areas, (0.025, 0.975))
+    return float(wins.mean()), float(low), float(high)
+
+
+def _wins(negatives: Sequence[float], positives: Sequence[float]) -> NDArray[np.float64]:
+    """(N, P): 1 where the positive scores higher, 0.5 where they tie."""
+    low, high = np.array(negatives, dtype=float)[:, None], np.array(positives, dtype=float)[None, :]
+    return np.asarray((high > low) + 0.5 * (high == low))
 
 
 def scores_of(minimum: Minimum) -> dict[str, float]:
