@@ -102,7 +102,7 @@ def _draw_sheet(figure: Any, data: Demonstrations, camera: str, shown: list[int]
             axis.set_xticks([])
             axis.set_yticks([])
             for spine in axis.spines.values():
-                spine.set_visible(False)
+                spine.set_color("#d5dbe2")  # so that a white picture is seen to be one
             if column == 0:
                 axis.set_ylabel(f"episode {episode}", fontsize=9, color=INK)
             axis.set_title(f"{step * data.period_s:.2f} s", fontsize=8, color=FAINT, pad=2)

@@ -151,12 +151,12 @@ def _read(source: Source, limit: int | None) -> Recording:
             from ebt_policy_ros.training.readers.rosbag import read_bags
 
             return read_bags(source, limit)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or "").startswith("ebt_policy_ros"):
             raise
         raise DatasetError(
-            f"{source.path}: the Python package '{error.name}' is needed to read {source.kind} data; "
-            "install it with pip install 'ebt_policy_ros[data]'"
+            f"{source.path}: a Python package that {source.kind} data needs cannot be used ({error}); install it with "
+            "pip install 'ebt_policy_ros[data]'"
         ) from error
     raise DatasetError(f"{source.path}: kind '{source.kind}' is not known; expected rosbag2, lerobot or robomimic")
 

@@ -12,6 +12,8 @@ from ebt_policy_ros.training.readers import Array32, Joint
 STILL_RANGE = {"rad": 1e-3, "m": 1e-4}
 """A joint that moves less than this never moves."""
 FROZEN_SHARE, DUPLICATED_SHARE, SATURATED_SHARE, DARK_SHARE = 0.5, 0.3, 0.5, 0.8
+LEAST_CONTRAST = 2.5
+"""[grey levels]"""
 FASTEST = {"rad": 12.0, "m": 3.0}
 """No arm moves faster [1/s]: what does is a jump in the data."""
 
@@ -59,6 +61,9 @@ def _about_cameras(quality: Sequence[Quality]) -> list[str]:
             bad = _where(getattr(q, values)[camera] > share for q in quality)
             if bad:
                 out.append(f"camera {camera} is {what} in {numbers(bad, total)}")
+        blank = _where(q.contrast[camera] < LEAST_CONTRAST for q in quality)
+        if blank:
+            out.append(f"camera {camera} sees one colour only in {numbers(blank, total)} (is its lens covered?)")
     return out
 
 

@@ -41,6 +41,8 @@ class Quality:
     """Camera -> share of values that are 255."""
     dark: Mapping[str, float]
     """Camera -> share of values that are 4 or less."""
+    contrast: Mapping[str, float]
+    """Camera -> spread of the grey levels within a picture, mean over the pictures."""
     ranges: tuple[float, ...]
     """Joint by joint: highest minus lowest position [rad or m]."""
     largest_speed: tuple[float, ...]
@@ -74,6 +76,7 @@ def examine(episode: Episode, joints: Sequence[Joint], period_s: float) -> Quali
         frozen={camera: p.frozen for camera, p in pictures.items()},
         saturated={camera: p.saturated for camera, p in pictures.items()},
         dark={camera: p.dark for camera, p in pictures.items()},
+        contrast={camera: p.contrast for camera, p in pictures.items()},
         ranges=tuple(float(r) for r in np.ptp(positions, axis=0)),
         largest_speed=tuple(float(v) for v in np.abs(np.diff(positions, axis=0)).max(0) / period_s),
         lag_s=lag,
@@ -108,6 +111,7 @@ class _Pictures:
     frozen: float
     saturated: float
     dark: float
+    contrast: float
 
     @classmethod
     def measure(cls, images: Images, is_moving: NDArray[np.bool_]) -> _Pictures:
@@ -126,6 +130,7 @@ class _Pictures:
             frozen=longest / len(same),
             saturated=float((small == 255).mean()),
             dark=float((small <= 4).mean()),
+            contrast=float(small.std(axis=(1, 2)).mean()),
         )
 
 

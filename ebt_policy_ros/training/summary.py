@@ -47,7 +47,7 @@ def _camera(data: Demonstrations, camera: str) -> dict[str, Any]:
         "height": images.shape[1],
         "width": images.shape[2],
         "brightness": round(float(every.mean()), 1),
-        "contrast": round(float(every.std(axis=(1, 2)).mean()), 1),
+        "contrast": round(float(np.mean([q.contrast[camera] for q in data.quality])), 1),
         "duplicated": round(float(np.mean([q.duplicated[camera] for q in data.quality])), 4),
         "saturated": round(float(np.mean([q.saturated[camera] for q in data.quality])), 4),
     }

@@ -1,9 +1,11 @@
 """A path or a YAML file -> what kind of data set it is and how to read it."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from ebt_policy_ros.training.dataset import DatasetError
+from ebt_policy_ros.training.dataset import DatasetError, Demonstrations
 from ebt_policy_ros.training.readers import Joint, Source
 from ebt_policy_ros.training.readers.source import describe_source
 
@@ -105,6 +107,17 @@ def test_sizes(tmp_path):
     assert source.size_for([(84, 84), (64, 64)]) == (96, 96)
     assert source.size_for([(480, 640)]) == (96, 96)
     assert Source(tmp_path, "lerobot", image_size=(72, 128)).size_for([(480, 640)]) == (72, 128)
+
+
+@pytest.mark.parametrize(("file", "package"), [("set/meta/info.json", "pyarrow"), ("one.hdf5", "h5py")])
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch, file, package):
+    for name in [name for name in sys.modules if name.startswith("ebt_policy_ros.training.readers.")]:
+        if name.rsplit(".", 1)[1] in ("lerobot", "robomimic"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    given = touch(tmp_path / file)
+    with pytest.raises(DatasetError, match=rf"{package}.*pip install 'ebt_policy_ros\[data\]'"):
+        Demonstrations.load(given if given.suffix == ".hdf5" else tmp_path / "set")
 
 
 def test_units():
