@@ -49,8 +49,10 @@ class Trainer:
         encoder: Encoder | None = None,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        if settings.task is not None and demonstrations.task != settings.task:
-            raise SettingsError(f"task: the data set is of '{demonstrations.task}', expected '{settings.task}'")
+        named = {str(record["task"]) for record in demonstrations.records if record.get("task")}
+        if settings.task is not None and named - {settings.task}:
+            others = ", ".join(sorted(named))
+            raise SettingsError(f"task: the data set says that it is of '{others}', expected '{settings.task}'")
         self.settings, self.data, self.encoder = settings, demonstrations, encoder
         self.out, self.line = Path(settings.out), ProgressLine(report)
         self.device = torch.device(pick_device(settings.device))
