@@ -1,5 +1,5 @@
-"""Runs sim_node and policy_node as separate processes over DDS and lets the arm lift cubes, live. In the middle episode
-the cube is moved away while the arm reaches for it. Ends with a table, a JSON file and an HTML report.
+"""Runs sim_node and policy_node as separate processes over DDS and lets the arm do its task, live. In the middle
+episode the object is moved away while the arm reaches for it. Ends with a table, a JSON file and an HTML report.
 
 Exit status: 0 when the run completed, whatever the arm achieved (read success_rate in the JSON); 1 when a node died or
 never came up; 2 for bad input; 130 when interrupted. What was seen until then is always written.
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     domain = isolate(os.environ)
     provide_rclpy()
     options.report.mkdir(parents=True, exist_ok=True)
-    record = DemoRecord(model.name, options.seed, settings=_settings(domain, options.task))
+    record = DemoRecord(model.name, options.seed, _done_text(options.task), settings=_settings(domain, options.task))
     command = launch_command(launch_file, _launch_arguments(options, model))
     try:
         with termination_as_interrupt():
@@ -149,7 +149,7 @@ def _finish(record: DemoRecord, options: argparse.Namespace) -> None:
     write_report(page, record)
     if record.episodes:
         print(text_table(_rows(record)))
-        print(_summary(record.as_json()))
+        print(_summary(record.as_json(), record.done_text))
     print(f"results: {json_file}\nreport:  {page}")
     for sentence in record.trouble:
         sys.stderr.write(f"ebt-policy demo: {sentence}\n")
@@ -157,11 +157,17 @@ def _finish(record: DemoRecord, options: argparse.Namespace) -> None:
         webbrowser.open(page.resolve().as_uri())
 
 
-def _summary(result: Mapping[str, Any]) -> str:
+def _done_text(task: str) -> str:
+    from ebt_policy_ros.sim.tasks import make_task
+
+    return make_task(task).done_text
+
+
+def _summary(result: Mapping[str, Any], done_text: str) -> str:
     latency, rules = result["chunk_latency_ms"], result["trajectory_rules"]
     episodes, passes = result["episodes"], result["network_evaluations_per_calm_chunk"]
     return (
-        f"{sum(episode['success'] for episode in episodes)} of {len(episodes)} lifted; "
+        f"{sum(episode['success'] for episode in episodes)} of {len(episodes)} {done_text}; "
         f"chunk latency median {latency['p50']} ms, 99 % {latency['p99']} ms; "
         + ("no calm episode" if passes is None else f"{passes:.3g} network passes per calm chunk")
         + f"; {rules['violations']} rule violations in {rules['checked']} trajectories"

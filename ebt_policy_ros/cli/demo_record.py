@@ -51,12 +51,14 @@ class EpisodeRecord:
 
     index: int
     seed: int
+    done_text: str = "done"
+    """What a success is called (``Task.done_text``)."""
     success: bool = False
     gave_up: bool = False
     interrupted: bool = False
     """The run ended in the middle of the episode."""
     perturbed_at_s: float | None = None
-    """When the cube was moved away [simulated s]; None in an undisturbed episode."""
+    """When the object was moved away [simulated s]; None in an undisturbed episode."""
     duration_s: float = 0.0
     """[simulated s]"""
     duration_wall_s: float = 0.0
@@ -94,7 +96,7 @@ class EpisodeRecord:
     def verdict(self) -> str:
         """The outcome in a word or two."""
         if self.success:
-            return "recovered" if self.perturbed_at_s is not None or self.retries else "lifted"
+            return "recovered" if self.perturbed_at_s is not None or self.retries else self.done_text
         if self.interrupted:
             return "interrupted"
         return "gave up" if self.gave_up else "out of time"
@@ -138,6 +140,8 @@ class DemoRecord:
 
     model: str
     seed: int
+    done_text: str = "done"
+    """What a success of the task is called."""
     threshold: float | None = None
     """Uncertainty at which retry takes over, as the node states it."""
     episodes: list[EpisodeRecord] = field(default_factory=list)
@@ -148,7 +152,7 @@ class DemoRecord:
 
     @property
     def success_rate(self) -> float | None:
-        """Share of the episodes in which the cube was lifted; None before any."""
+        """Share of the episodes that succeeded; None before any."""
         return _mean([float(episode.success) for episode in self.episodes])
 
     def latencies_ms(self) -> list[float]:

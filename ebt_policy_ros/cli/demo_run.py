@@ -19,7 +19,7 @@ START_S = 180.0
 SILENCE_S = 60.0
 """Without a tick of /clock after which the run is given up [wall s]."""
 DISTURBANCE = "teleport@reaching0.06"
-"""The cube is moved away as soon as the hand is within 6 cm of it."""
+"""The object is moved away as soon as the hand is within 6 cm of it."""
 
 
 class DemoRun:
@@ -59,7 +59,7 @@ class DemoRun:
         self._line.say(f"both nodes are up after {time.monotonic() - began:.1f} s")
 
     def run(self, num_episodes: int, seed: int, time_limit_s: float) -> None:
-        """All episodes; the cube is moved away in the middle one. Raises what made going on pointless."""
+        """All episodes; the object is moved away in the middle one. Raises what made going on pointless."""
         self._time_limit_s = time_limit_s
         disturbed = num_episodes // 2
         try:
@@ -76,7 +76,7 @@ class DemoRun:
         if not wait_until(lambda: monitor.joints_stamp_ns > before_ns, SILENCE_S, self._alive):
             raise NoAnswerError(f"sim_node sent no joint states within {SILENCE_S:g} s after its reset")
         spinner.call(monitor.reset_client, Trigger.Request())
-        episode = EpisodeRecord(index, seed)
+        episode = EpisodeRecord(index, seed, self.record.done_text)
         self.record.episodes.append(episode)
         monitor.begin(episode)
         began = time.monotonic()
@@ -98,7 +98,7 @@ class DemoRun:
         self._line.say(
             f"episode {index + 1}/{num_episodes}  seed {seed}  {episode.verdict:<11}"
             f"{episode.duration_s:5.1f} s  retries {episode.retries}  rule violations {len(episode.violations)}"
-            + ("  (cube was moved away)" if episode.perturbed_at_s is not None else "")
+            + ("  (object was moved away)" if episode.perturbed_at_s is not None else "")
         )
 
     def _num_rejected(self) -> int:
@@ -130,7 +130,7 @@ class DemoRun:
         told = self._sim.latest
         if episode.perturbed_at_s is None and told is not None and told.perturbed_ns is not None:
             episode.perturbed_at_s = round(self._monitor.episode_time_s(told.perturbed_ns), 3)
-            self._line.say(f"episode {episode.index + 1}: the cube was moved away at {episode.perturbed_at_s:.1f} s")
+            self._line.say(f"episode {episode.index + 1}: the object was moved away at {episode.perturbed_at_s:.1f} s")
 
     def _describe(self, episode: EpisodeRecord, num_episodes: int) -> str:
         cycle, threshold = self._monitor.last_cycle, self._monitor.threshold

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def record_episode(episode: Episode) -> EpisodeRecord:
     """Plays an episode to success, give-up or the time limit; every trajectory is judged before it is followed."""
     world, job, began_s = episode.world, episode.job, time.monotonic()
-    record, rules = EpisodeRecord(job.index, job.seed), TrajectoryRules(world.arm.joint_names)
+    record = EpisodeRecord(job.index, job.seed, world.arm.task.done_text)
+    rules = TrajectoryRules(world.arm.joint_names)
     rejected_before = world.num_rejected
     for turn in episode.play():
         record.cycles.append(cycle_record(turn.cycle, turn.elapsed_s, turn.latency_ms))

@@ -40,7 +40,7 @@ def report_html(record: DemoRecord) -> str:
         style=STYLE,
         script=SCRIPT,
         films=json.dumps(films).replace("<", "\\u003c"),
-        title=escape(f"ebt_policy_ros demo: {_fraction(record)} lifted"),
+        title=escape(f"ebt_policy_ros demo: {_fraction(record)} {record.done_text}"),
         subtitle=escape(f"model {record.model} · seed {record.seed} · {result['created_at']}"),
         trouble="".join(f'<p class="trouble">{escape(sentence)}</p>' for sentence in record.trouble),
         tiles=_tiles(record, result),
@@ -82,7 +82,7 @@ def _tiles(record: DemoRecord, result: Mapping[str, Any]) -> str:
     evaluations = result["network_evaluations_per_chunk_mean"] if calm is None else calm
     rules = result["trajectory_rules"]
     tiles = [
-        (_fraction(record), "cubes lifted", ""),
+        (_fraction(record), f"episodes: {record.done_text}", ""),
         (_number(evaluations, ".3g"), f"network passes per {'calm ' if calm is not None else ''}chunk", ""),
         (
             _number(latency["p50"], ".0f", " ms"),
@@ -110,7 +110,7 @@ def _table(record: DemoRecord) -> str:
             f'<a href="#episode-{episode.index}">{episode.index + 1}</a>',
             str(episode.seed),
             f'<span class="verdict {_kind(episode)}">{escape(episode.verdict)}</span>',
-            "" if episode.perturbed_at_s is None else f"cube moved at {episode.perturbed_at_s:.1f} s",
+            "" if episode.perturbed_at_s is None else f"object moved at {episode.perturbed_at_s:.1f} s",
             f"{episode.duration_s:.1f} s",
             str(entry["chunks"]),
             str(episode.retries),
@@ -136,7 +136,7 @@ def _legend() -> str:
 
 
 def _episode_card(episode: EpisodeRecord, threshold: float | None) -> str:
-    disturbed = "" if episode.perturbed_at_s is None else " · cube moved away while the arm reached for it"
+    disturbed = "" if episode.perturbed_at_s is None else " · object moved away while the arm reached for it"
     strips = "".join(_strip(episode, camera) for camera in sorted({frame.camera for frame in episode.frames}))
     reasons = _reasons(episode)
     return (

@@ -187,9 +187,9 @@ def _marks(episode: EpisodeRecord, x: Scale, end_s: float) -> list[str]:
         at = x(episode.perturbed_at_s)
         anchor, shift = ("end", -6) if episode.perturbed_at_s > 0.7 * end_s else ("start", 6)
         parts.append(_line(at, ENERGY_TOP - 14, at, bottom, INK, 'stroke-dasharray="2 3"'))
-        parts.append(_text(at + shift, ENERGY_TOP - 8, "cube moved away", INK, anchor, 'font-weight="600"'))
+        parts.append(_text(at + shift, ENERGY_TOP - 8, "object moved away", INK, anchor, 'font-weight="600"'))
     if episode.success:
         at = x(episode.duration_s)
         parts.append(_line(at, ENERGY_TOP - 14, at, bottom, "#1b7f4b"))
-        parts.append(_text(at - 6, ENERGY_TOP - 8, "lifted", "#1b7f4b", "end", 'font-weight="600"'))
+        parts.append(_text(at - 6, ENERGY_TOP - 8, episode.done_text, "#1b7f4b", "end", 'font-weight="600"'))
     return parts

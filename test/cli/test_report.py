@@ -13,6 +13,7 @@ from ebt_policy_ros.cli.report import film, report_html, text_table, write_repor
 from ebt_policy_ros.cli.report_charts import histogram, nice_ticks
 from ebt_policy_ros.cli.results import write_json
 from ebt_policy_ros.cli.trajectory_rules import Violation
+from ebt_policy_ros.sim.tasks import TASKS
 
 
 def jpeg(shade: int) -> bytes:
@@ -25,14 +26,14 @@ def cycle(time_s: float, state: str = "running", uncertainty: float | None = 0.2
 
 @pytest.fixture
 def record() -> DemoRecord:
-    calm = EpisodeRecord(0, 100, success=True, duration_s=2.0, num_trajectories=5)
+    calm = EpisodeRecord(0, 100, "on the peg", success=True, duration_s=2.0, num_trajectories=5)
     calm.cycles = [cycle(0.4 * k) for k in range(5)]
     calm.frames = [FrameRecord(0.2 * k, camera, jpeg(10 * k)) for k in range(10) for camera in ("front", "wrist")]
-    moved = EpisodeRecord(1, 101, gave_up=True, perturbed_at_s=0.7, duration_s=3.0, num_trajectories=7)
+    moved = EpisodeRecord(1, 101, "on the peg", gave_up=True, perturbed_at_s=0.7, duration_s=3.0, num_trajectories=7)
     states = ["running", "running", "holding", "retreating", "running", "thinking more", "given up"]
     moved.cycles = [cycle(0.4 * k, state, 0.95, "a <reason> & more") for k, state in enumerate(states)]
     moved.violations = [Violation("position jump", 1, "elbow at 1.0000")]
-    return DemoRecord("lift", 100, threshold=0.9, episodes=[calm, moved])
+    return DemoRecord("square", 100, "on the peg", threshold=0.9, episodes=[calm, moved])
 
 
 class Addresses(html.parser.HTMLParser):
@@ -87,7 +88,14 @@ def test_report_needs_nothing_from_outside(record, tmp_path):
 
 def test_report_shows_what_happened(record):
     page = report_html(record)
-    for words in ("1 of 2", "cube moved away", "threshold 0.90", "retreating", "gave up", "position jump: elbow"):
+    for words in (
+        "1 of 2 on the peg",
+        "object moved away",
+        "threshold 0.90",
+        "retreating",
+        "gave up",
+        "position jump: elbow",
+    ):
         assert words in page
     assert "a &lt;reason&gt; &amp; more" in page
     assert "<reason>" not in page
@@ -97,6 +105,18 @@ def test_report_of_a_run_that_saw_nothing():
     page = report_html(DemoRecord("lift", 0, trouble=["policy_node ended with status 1"]))
     assert "policy_node ended with status 1" in page
     assert "0 of 0" in page
+
+
+def test_a_success_is_called_what_the_task_calls_it(record):
+    calm, moved = record.episodes
+    assert [calm.verdict, moved.verdict] == ["on the peg", "gave up"]
+    assert "lifted" not in report_html(record)
+    moved.gave_up, moved.success = False, True
+    assert moved.verdict == "recovered"
+    words = [task.done_text for task in TASKS.values()]
+    assert "done" not in words
+    assert len(set(words)) == len(words)
+    assert all(len(word) <= 11 for word in words)  # a column of the demo's lines
 
 
 def test_films_are_thinned_to_fit(record):

@@ -23,6 +23,8 @@ class Task(ABC):
     """Camera name -> where it stands."""
     target: ClassVar[str]
     """The object that is reached for."""
+    done_text: ClassVar[str] = "done"
+    """A success in a word or two, for reports."""
     perturbations: ClassVar[tuple[str, ...]] = ()
     """Names that ``perturb`` knows."""
     time_limit_s: ClassVar[float] = 10.0

@@ -41,6 +41,7 @@ class Can(Task):
         "wrist": View(model_camera="robot0_eye_in_hand"),
     }
     target: ClassVar[str] = "Can"
+    done_text: ClassVar[str] = "placed"
     perturbations: ClassVar[tuple[str, ...]] = ("teleport",)
     time_limit_s: ClassVar[float] = 15.0
     max_ticks: ClassVar[int] = 260

@@ -29,6 +29,7 @@ class Lift(Task):
         "wrist": View(model_camera="robot0_eye_in_hand"),
     }
     target: ClassVar[str] = "cube"
+    done_text: ClassVar[str] = "lifted"
     perturbations: ClassVar[tuple[str, ...]] = ("teleport",)
     time_limit_s: ClassVar[float] = 10.0
 

@@ -44,6 +44,7 @@ class Square(Task):
         "wrist": View(model_camera="robot0_eye_in_hand"),
     }
     target: ClassVar[str] = "SquareNut"
+    done_text: ClassVar[str] = "on the peg"
     perturbations: ClassVar[tuple[str, ...]] = ("teleport",)
     time_limit_s: ClassVar[float] = 20.0
     max_ticks: ClassVar[int] = 300
