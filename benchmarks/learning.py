@@ -114,7 +114,7 @@ def is_done(matrix: Matrix, cell: Cell, results: Path) -> bool:
     kept = json.loads(path.read_text(encoding="utf-8"))
     command = " ".join(["ebt-policy", *matrix.arguments(cell)])
     bundle = find_bundle(matrix.bundle(cell), cell.kind.method)[1]
-    return bool(kept["command"] == command and kept["weights_sha256"] == bundle.weights_sha256)
+    return bool(kept["command"] == command and kept["policy_sha256"] == bundle.policy_sha256)
 
 
 def evaluate(matrix: Matrix, cell: Cell, results: Path, processes: int | None) -> int:

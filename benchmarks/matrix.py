@@ -140,7 +140,14 @@ class Matrix:
 def condense(result: Mapping[str, Any], cell: Cell, arguments: Sequence[str]) -> dict[str, Any]:
     """A result of ``ebt-policy eval`` as it is kept: outcomes as one text of 0 and 1, and what the table shows."""
     episodes = result["episodes"]
-    kept = ("weights_sha256", "training", "chunk_latency_ms", "network_evaluations_per_chunk_mean", "versions")
+    kept = (
+        "weights_sha256",
+        "policy_sha256",
+        "training",
+        "chunk_latency_ms",
+        "network_evaluations_per_chunk_mean",
+        "versions",
+    )
     return {
         "command": " ".join(["ebt-policy", *arguments]),
         "task": cell.task,

@@ -152,6 +152,7 @@ def _result(record: DemoRecord, options: argparse.Namespace, bundle: Bundle) -> 
         settings={name: getattr(options, name) for name in names},
         success_interval=interval(record),
         weights_sha256=bundle.weights_sha256,
+        policy_sha256=bundle.policy_sha256,
         training={name: bundle.provenance.get(name) for name in COSTS},
     )
     for name in ("created_at", "trouble"):  # the same command gives the same file but for times

@@ -92,6 +92,13 @@ class Bundle:
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
 
+    @property
+    def policy_sha256(self) -> str:
+        """Hash of the tensors that decide the chunks: score heads, which only judge them, left out."""
+        return hashlib.sha256(
+            _serialise({name: tensor for name, tensor in self.tensors.items() if not name.startswith("heads.")})
+        ).hexdigest()
+
     def with_hash(self) -> Bundle:
         """The same bundle with ``weights_sha256`` computed from its tensors."""
         return replace(self, weights_sha256=hashlib.sha256(_serialise(self.tensors)).hexdigest())
