@@ -8,6 +8,7 @@ from ebt_policy_ros.core.errors import SettingsError
 
 METHODS = ("ebt", "dp", "regression", "encoder")
 LEARNING_RATES = {"ebt": 1e-3, "dp": 1e-3, "regression": 1e-3, "encoder": 1e-3}
+STEPS = {"ebt": 2_500, "dp": 3_500, "regression": 2_000, "encoder": 3_000}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TrainSettings:
     """'ebt' (energy minimisation), 'dp' (Diffusion Policy), 'regression', or 'encoder' (the first stage alone)."""
     encoder: str | None = None
     """Folder of trained camera encoders to take and keep; None: they are trained first, into ``out/encoder``."""
-    encoder_steps: int = 4_000
+    encoder_steps: int = STEPS["encoder"]
     """Gradient steps of the encoders' own training; 0: encoders and policy are trained together, end to end."""
     encoder_share: float = 0.4
     """Part of ``minutes`` that the encoders' training takes."""
@@ -32,8 +33,8 @@ class TrainSettings:
     """Weight of the keyframe targets in the encoders' training."""
     feature_copies: int = 4
     """Differently augmented copies of every frame that frozen encoders are run on, once."""
-    steps: int = 3_000
-    """Gradient steps; the cosine schedule ends there."""
+    steps: int | None = None
+    """Gradient steps; the cosine schedule ends there. None: the method's own number."""
     minutes: float | None = None
     """Time budget instead of ``steps``: the schedule follows the time trained. Not reproducible bit for bit."""
     batch: int = 64
@@ -95,13 +96,18 @@ class TrainSettings:
     horizon: int = 16
 
     @property
+    def num_steps(self) -> int:
+        """Gradient steps of the whole run, where no time budget is given."""
+        return STEPS[self.method] if self.steps is None else self.steps
+
+    @property
     def base_rate(self) -> float:
         """The learning rate before warm-up and decay."""
         return LEARNING_RATES[self.method] if self.learning_rate is None else self.learning_rate
 
     def __post_init__(self) -> None:
         counts = (
-            "steps", "batch", "shards", "starts", "start_choices", "descent_steps", "horizon", "execute_steps",
+            "batch", "shards", "starts", "start_choices", "descent_steps", "horizon", "execute_steps",
             "feature_copies",
         )  # fmt: skip
         for name in counts:
@@ -109,6 +115,8 @@ class TrainSettings:
                 raise SettingsError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.method not in METHODS:
             raise SettingsError(f"method: expected one of {', '.join(METHODS)}, got '{self.method}'")
+        if self.num_steps < 1:
+            raise SettingsError(f"steps: expected at least 1, got {self.steps}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise SettingsError(f"precision: expected auto, float32 or bfloat16, got '{self.precision}'")
         if self.minutes is not None and self.minutes <= 0:

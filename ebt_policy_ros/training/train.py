@@ -248,7 +248,7 @@ class Trainer:
     def _done(self, progress: Progress) -> float:
         if self.settings.minutes is not None:
             return progress.elapsed_s / 60 / self.settings.minutes
-        return progress.step / self.settings.steps
+        return progress.step / self.settings.num_steps
 
     def save(self, progress: Progress) -> None:
         """Checkpoint, curve and, of a policy, the bundle to ``out``."""

@@ -21,8 +21,8 @@ from visualization_msgs.msg import MarkerArray
 
 from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules, Violation
 from ebt_policy_ros.messages import encode_image, joint_state_message, read_trajectory
-from ebt_policy_ros.messages.status import read_values
 from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
+from ebt_policy_ros.messages.status import read_values
 
 from .tiny_bundle import CAMERAS, HOME, JOINTS, SIZE
 
