@@ -267,6 +267,21 @@ def test_episodes_are_kept_for_another_table(tmp_path):
         load(tmp_path / "played.npz", "other")
 
 
+def test_encoded_demonstrations_are_kept_for_their_encoders(tmp_path):
+    numbers = np.arange(4)
+    shown = on_demonstrations.Shown(
+        torch.ones(4, 1, 24), np.ones((4, 3)), np.zeros((4, 4, 3)), numbers, numbers == 0, ("left", "right")
+    )
+    path = tmp_path / "shown.npz"
+    assert on_demonstrations.load(path, "abc") is None
+    on_demonstrations.save(path, "abc", shown)
+    again = on_demonstrations.load(path, "abc")
+    assert again.modes == ("left", "right")
+    assert torch.equal(again.features, shown.features)
+    np.testing.assert_array_equal(again.is_start, shown.is_start)
+    assert on_demonstrations.load(path, "other") is None
+
+
 def test_all_verdicts_of_many_episodes_are_made():
     many = [episode("calm", True, [0.0, 0.1 * place], purpose="threshold") for place in range(30)]
     many += [episode("calm", True, [0.0, 0.1, 0.2, 0.1]) for _ in range(5)]
