@@ -24,9 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks import on_demonstrations
 from benchmarks.energy_figures import draw
 from benchmarks.energy_table import table, write_between
-from benchmarks.on_demonstrations import Shown, energy_against_distance, mode_separation, sample, spread_of_ways
+from benchmarks.on_demonstrations import Shown, energy_against_distance, mode_separation, spread_of_ways
 from benchmarks.played import CALM, Played, load, play, save
 from benchmarks.rescore import (
     Scores,
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--policy", required=True, help="the bundle that plays")
     parser.add_argument("--data", required=True, help="its demonstrations")
     parser.add_argument("--variants", nargs="+", metavar="NAME=BUNDLE", help="the bundles that judge; none: only play")
+    parser.add_argument("--members", nargs="+", default=[], metavar="NAME=BUNDLE", help="bundles for ensembles only")
     parser.add_argument("--dp", help="a diffusion bundle, for the spread of its samples (DDIM, 16 steps)")
     parser.add_argument("--episodes", type=int, default=60, help="calm ones, and of every perturbation and slip")
     parser.add_argument("--faults", type=int, default=12, help="episodes of every fault of cameras and joints")
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, help="episodes in parallel (default: one a core)")
     parser.add_argument("--time-limit", type=float, help="longest episode [simulated s] (default: the task's)")
     parser.add_argument("--played", type=Path, help="keep the episodes in this .npz, or take them from it")
+    parser.add_argument("--shown", type=Path, help="keep the encoded demonstrations in this .npz, or take them from it")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     parser.add_argument("--images", type=Path, help="folder for the plots")
     parser.add_argument("--document", type=Path, help="Markdown file for the table, between its markers")
@@ -103,19 +106,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Play, judge and compare; the result for the JSON file."""
     directory, policy = find_bundle(options.policy)
     variants = [_variant(text) for text in options.variants]
-    shown = {}
-    data = Demonstrations.load(options.data)
-    for variant in variants:
-        if variant.encoder not in shown:
-            shown[variant.encoder] = sample(data, variant, options.rows, options.seed)
-    del data  # gigabytes of pictures
+    members = [_variant(text) for text in options.members]
+    shown = _shown([*variants, *members], options)
     episodes = _episodes(options, directory, policy)
     _say(f"{len(episodes)} episodes, {sum(len(one.times_s) for one in episodes)} chunks")
-    scored = judge(policy, variants, shown, episodes, options)
+    scored = judge(policy, variants, members, shown, episodes, options)
     return {
         "task": options.task,
         "policy": {"success": _success(episodes), "sha256": policy.weights_sha256, **_about(policy)},
-        "variants": {variant.name: {"alpha": variant.alpha, **_about(variant.bundle)} for variant in variants},
+        "variants": {v.name: {"alpha": v.alpha, **_about(v.bundle)} for v in (*variants, *members)},
         **judged(scored),
         "distance": {v.name: energy_against_distance(v, shown[v.encoder]) for v in variants},
         "modes": {
@@ -125,6 +124,23 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "versions": versions(),
     }
+
+
+def _shown(variants: Sequence[Variant], options: argparse.Namespace) -> dict[str, Shown]:
+    """Rows of the demonstrations as every encoder sees them; the first encoder's are kept in ``--shown``."""
+    found: dict[str, Shown] = {}
+    data: Demonstrations | None = None
+    for variant in variants:
+        if variant.encoder in found:
+            continue
+        kept = on_demonstrations.load(options.shown, variant.encoder) if options.shown is not None else None
+        if kept is None:
+            data = data or Demonstrations.load(options.data)
+            kept = on_demonstrations.sample(data, variant, options.rows, options.seed)
+            if options.shown is not None and not options.shown.exists():
+                on_demonstrations.save(options.shown, variant.encoder, kept)
+        found[variant.encoder] = kept
+    return found
 
 
 def _variant(text: str) -> Variant:
@@ -191,16 +207,18 @@ def _say(text: str) -> None:
 def judge(
     policy: Bundle,
     variants: Sequence[Variant],
+    members: Sequence[Variant],
     shown: Mapping[str, Shown],
     episodes: Sequence[Played],
     options: argparse.Namespace,
 ) -> list[Scored]:
-    """All scores of all episodes, named '<variant>: <score>'."""
+    """All scores of all episodes, named '<variant>: <score>'; ``members`` appear in ensembles alone."""
     rests, rows = zip(*(rests_of(one.times_s, one.chunks, policy.chunk.period_s) for one in episodes), strict=True)
     planned = np.concatenate([np.asarray(one.chunks) for one in episodes])
     positions = np.concatenate([np.asarray(one.positions) for one in episodes])
     cameras = [np.concatenate([np.asarray(one.images[c.name]) for one in episodes]) for c in policy.cameras]
-    per_encoder = {variant.encoder: variant for variant in variants}
+    everyone = [*variants, *members]
+    per_encoder = {variant.encoder: variant for variant in everyone}
     seen = {}
     for encoder, variant in per_encoder.items():
         features = encode(variant, cameras)
@@ -213,14 +231,15 @@ def judge(
     owner = np.repeat(np.arange(len(episodes)), [len(one.times_s) for one in episodes])
     found: Scores = {}
     by_variant = {}
-    for variant in variants:
+    for variant in everyone:
         _say(f"{variant.name}: heads and scores")
         variant.heads = _heads(variant, shown[variant.encoder], seen[variant.encoder], episodes, owner, options)
         by_variant[variant.name] = scores(variant, seen[variant.encoder])
-        found |= {f"{variant.name}: {name}": values for name, values in by_variant[variant.name][0].items()}
-    for members in _ensembles(variants):
-        label = "+".join(member.name for member in members)
-        found |= {f"{label}: {name}": values for name, values in disagreement(members, by_variant).items()}
+        if variant in variants:
+            found |= {f"{variant.name}: {name}": values for name, values in by_variant[variant.name][0].items()}
+    for group in _ensembles(everyone):
+        label = "+".join(member.name for member in group)
+        found |= {f"{label}: {name}": values for name, values in disagreement(group, by_variant).items()}
     first = variants[0]
     own = seen[first.encoder]
     known = _inputs(first, shown[first.encoder].features, shown[first.encoder].positions)

@@ -4,7 +4,8 @@ descents from different starts end at different demonstrated ways.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,24 @@ class Shown:
         share, seed = variant.training.get("held_out", 0.0), variant.training.get("seed", 0)
         _, held_out = split_episodes(len(self.modes), float(share), int(seed))  # type: ignore[arg-type]
         return np.isin(self.episodes, held_out or np.arange(len(self.modes)))
+
+
+def save(path: Path, encoder: str, shown: Shown) -> None:
+    """Keeps encoded rows, so that a data set of gigabytes need not be read again."""
+    arrays = {name: np.asarray(value) for name, value in vars(shown).items()}
+    np.savez(path, encoder=np.array(encoder), **arrays)
+
+
+def load(path: Path, encoder: str) -> Shown | None:
+    """What ``save`` kept; None where there is no file, or one of other encoders."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        if str(file["encoder"]) != encoder:
+            return None
+        values = {field.name: file[field.name] for field in fields(Shown)}
+    values |= {"features": torch.from_numpy(values["features"]), "modes": tuple(values["modes"].tolist())}
+    return Shown(**values)
 
 
 def sample(data: Demonstrations, variant: Variant, rows: int, seed: int) -> Shown:
