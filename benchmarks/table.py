@@ -23,6 +23,8 @@ def measured(results: Path) -> dict[Cell, dict[str, Any]]:
     """All cells that have a result."""
     found = {}
     for result in load_all(results, "*/*.json"):
+        if "variant" not in result:
+            continue  # something else that was measured on the task
         kind = Kind(result["method"], result["variant"])
         found[Cell(result["task"], kind, result["training_seed"])] = result
     return found
