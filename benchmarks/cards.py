@@ -180,7 +180,7 @@ def _data(subject: Subject) -> str:
         "held out. Actions are absolute joint targets."
     )
     fingerprint = data.get("sha256")
-    return text + (f" Fingerprint of the data set (`ebt-policy describe --json`): `{fingerprint}`." if fingerprint else "")
+    return text + (f" Fingerprint (`ebt-policy describe --json`): `{fingerprint}`." if fingerprint else "")
 
 
 def _training(subject: Subject) -> str:
