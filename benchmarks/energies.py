@@ -2,7 +2,7 @@
 
   python -m benchmarks.energies --task can --policy models/can --data data/can \\
       --variants a0=out/can_a0 a1=out/can_a1 --dp models/can/dp --episodes 60 --faults 12 --seed 50000 \\
-      --json benchmarks/results/can/energies.json --images docs/images --document docs/energies.md
+      --json benchmarks/results/energies_can.json --images docs/images --document docs/energies.md
 
 Played once: calm episodes (for heads, thresholds and tests apart), perturbations of the task, and faults of cameras,
 joints and hand (benchmarks.faults), retry off. Judged at the same pictures: energies of every variant and what is made
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         result = measure(options)
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
         if options.images is not None:
             draw(result, options.images)
         if options.document is not None:

@@ -10,9 +10,10 @@ from benchmarks.verdicts import ALL
 from ebt_policy_ros.core.errors import EbtPolicyError
 
 HEAD = (
-    *("judge", "score", "fails, 1 s", "fails, 3 s", "something happened, 1 s", "happened, 3 s", "fails, all episodes"),
+    *("judge", "score", "this fails (3 s)", "this fails (all episodes)", "something happened (1 s)"),
     *("false alarms", "failures alarmed within 3 s", "successes alarmed", "median lead [s]"),
 )
+AREAS = (("fails", "3s"), ("overall", ""), ("happened", "1s"))
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -30,8 +31,8 @@ def table(result: Mapping[str, Any]) -> str:
 def _row(result: Mapping[str, Any], name: str) -> list[str]:
     judge, _, score = name.partition(": ")
     cells = [judge, score.replace("|", "\\|")]
-    cells += [area_text(result[what][window][ALL][name]) for what in ("fails", "happened") for window in ("1s", "3s")]
-    cells.append(area_text(result["overall"][name]))
+    for what, window in AREAS:
+        cells.append(area_text(result[what][window][ALL][name] if window else result[what][name]))
     alarms = result["alarms"][name]
     if alarms is None:
         return [*cells, "-", "-", "-", "-"]
