@@ -58,17 +58,17 @@ def reconstruction_loss(path: Descent, targets: Tensor, *, beta: float, joint_we
 def anchor_loss(
     network: EnergyNetwork, cache: ObservationCache, path: Descent, targets: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Gives the energy a scale, a zero and a valley for every good answer.
+    """Gives the energy a scale and a zero.
 
     E(o, a) is regressed on |a - expert's chunk|^2 / (2 alpha), the energy whose descent step with alpha lands on the
     expert's chunk: the two losses agree on dE/da. Reconstruction alone fixes only that gradient, so that any f(o) could
     be added and energies of two observations could not be compared.
 
     Regressed at the points of the descent and, one a chunk, at results, near the expert's chunk (at a random distance)
-    and at another observation's chunk. The points near the expert's chunk are what separates equally good answers:
-    there the chunk itself says which answer was meant, so each gets a valley of its own, and further steps roll into
-    one (two ways, 600 steps: 67 % of the results are in a valley after two steps, 96 % after four; without this loss
-    6 % and 0 %). Each kind is weighed by its mean distance in the batch.
+    and at another observation's chunk. Each kind is weighed by its mean distance in the batch. Near the expert's chunk
+    the chunk itself says which answer was meant, so in small examples each of two equally good answers gets a valley
+    (96 % of the results in one after four steps, none without); with images and four ways it did not, and it costs the
+    policy success. What it gives is an energy that means a distance: a critic beside the policy (docs/energies.md).
     """
     count = targets[0].numel()
     unit = 2 * network.step_size.detach() / count
