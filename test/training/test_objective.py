@@ -81,7 +81,7 @@ def test_an_anchored_energy_has_a_valley_at_every_way_and_a_scale():
     assert 0.1 < (ends > 0).float().mean() < 0.9
     unit = 2 * net.step_size.detach() / chunks[0].numel()
     left, between, right, far = (
-        float(unit * net.energy(cache, torch.full(shape, at)).mean()) for at in (-0.6, 0.0, 0.6, 1.6)
+        float(unit * net.energy(cache, torch.full(shape, at)).mean().detach()) for at in (-0.6, 0.0, 0.6, 1.6)
     )
     assert max(left, right) < 0.7 * between < 0.7 * far
     assert 0 < min(left, right) < 0.3  # in squared distance: 0.36 is the variance of the two ways
