@@ -31,7 +31,7 @@ _RUNNING_OUT_S = 0.3
 
 _PARAMETERS: tuple[tuple[str, Any, str, tuple[float, float] | None], ...] = (
     ("task", "lift", "Task of the simulated arm.", None),
-    ("object", "cube", "Object whose distance decides '@reaching' perturbations.", None),
+    ("object", "", "Object whose distance decides '@reaching' perturbations; empty: the task's own.", None),
     ("image_size", 96, "Height and width of the camera images [pixels].", (16, 2048)),
     ("publish_clock", True, "Publish /clock and stamp with simulated time; false: stamp with this node's clock.", None),
     ("real_time_factor", 1.0, "Fastest pace: simulated seconds per second. A slow machine runs slower.", (0.01, 100.0)),
@@ -129,7 +129,9 @@ class SimNode(Node):  # type: ignore[misc]
         finished = threading.Event()
         spinner = threading.Thread(target=_spin, args=(executor, finished), name="callbacks", daemon=True)
         try:
-            self._world = SimWorld(arm, self._value("object"), self._next_seed, self.get_logger().info)
+            self._world = SimWorld(
+                arm, self._value("object") or arm.task.target, self._next_seed, self.get_logger().info
+            )
             self._senses = SimSenses(self, arm, with_clock=bool(self._value("publish_clock")))
             self._begin_episode()
             self.get_logger().info(f"simulating '{self._value('task')}' with cameras {', '.join(arm.camera_names)}")

@@ -57,6 +57,14 @@ def test_a_run_is_complete_and_keeps_the_rules(bundle, tmp_path):
     assert len(page) < 5_000_000
 
 
+def test_another_task_is_disturbed_at_its_own_object(bundle, tmp_path):
+    demo = start_demo(bundle, tmp_path, "--task", "can", "--episodes", "1", "--time-limit", "1.0")
+    out, err = demo.communicate(timeout=300)
+    assert demo.returncode == 0, err + (tmp_path / "nodes.log").read_text()
+    assert "of 1 placed" in out
+    assert json.loads((tmp_path / "out.json").read_text())["trouble"] == []
+
+
 def test_ctrl_c_writes_what_was_seen(bundle, tmp_path):
     demo = start_demo(bundle, tmp_path, "--episodes", "9")
     assert demo.stderr is not None
