@@ -8,7 +8,7 @@ from ebt_policy_ros.core.errors import SettingsError
 
 METHODS = ("ebt", "dp", "regression", "encoder")
 LEARNING_RATES = {"ebt": 1e-3, "dp": 1e-3, "regression": 1e-3, "encoder": 1e-3}
-STEPS = {"ebt": 2_500, "dp": 3_500, "regression": 2_000, "encoder": 3_000}
+STEPS = {"ebt": 2_500, "dp": 7_000, "regression": 2_000, "encoder": 3_000}
 
 
 @dataclass(frozen=True)
