@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,29 +18,31 @@ from ebt_policy_ros.training.representation import RepresentationNetwork
 from ebt_policy_ros.training.settings import TrainSettings
 
 
-class Method(Protocol):
-    """One way to learn a policy from examples."""
+class Method(ABC):
+    """One way to learn a policy from examples. ``joint_weights`` (D,) weigh the joints in every loss."""
 
+    def __init__(self, settings: TrainSettings, joint_weights: Tensor) -> None:
+        self.settings, self.joint_weights = settings, joint_weights
+
+    @abstractmethod
     def build(self, architecture: Architecture) -> nn.Module:
         """A network with fresh weights; it has ``encoders`` and ``features``."""
 
-    def begin(self, network: nn.Module, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
-        """Set what has to fit the data before the first gradient step."""
+    def begin(self, network: Any, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
+        """Set what has to fit the data before the first gradient step; nothing by default."""
+        return None
 
-    def loss(
-        self, network: nn.Module, features: Tensor, batch: Batch, generator: torch.Generator, joint_weights: Tensor
-    ) -> Tensor:
+    @abstractmethod
+    def loss(self, network: Any, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """The scalar loss, with its graph."""
 
-    def predict(self, network: nn.Module, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+    @abstractmethod
+    def predict(self, network: Any, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """(B, H, D) chunks as the policy would command them [normalised units]."""
 
 
-class EnergyMinimisation:
+class EnergyMinimisation(Method):
     """EBT: reconstruct the expert's chunk by descending the energy."""
-
-    def __init__(self, settings: TrainSettings) -> None:
-        self.settings = settings
 
     def build(self, architecture: Architecture) -> EnergyNetwork:
         return EnergyNetwork(architecture)
@@ -50,14 +53,7 @@ class EnergyMinimisation:
         start = torch.randn(batch.chunks.shape, generator=generator).to(features.device)
         calibrate_step_size(network, cache, start)
 
-    def loss(
-        self,
-        network: EnergyNetwork,
-        features: Tensor,
-        batch: Batch,
-        generator: torch.Generator,
-        joint_weights: Tensor,
-    ) -> Tensor:
+    def loss(self, network: EnergyNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         s = self.settings
         cache = network.observe(features, batch.positions).repeat(s.starts)
         targets = batch.chunks.repeat_interleave(s.starts, 0)
@@ -67,7 +63,7 @@ class EnergyMinimisation:
             steps = int(torch.randint(1, steps + 1, (1,), generator=generator))
         start = winning_starts(network, cache, targets, starts)
         path = descend(network, cache, start, steps, create_graph=True, detach=s.detach)
-        loss = reconstruction_loss(path, targets, beta=s.loss_beta, joint_weights=joint_weights)
+        loss = reconstruction_loss(path, targets, beta=s.loss_beta, joint_weights=self.joint_weights)
         if s.anchor > 0:
             loss = loss + s.anchor * anchor_loss(network, cache, path, targets, generator)
         return loss
@@ -79,31 +75,27 @@ class EnergyMinimisation:
         return descend(network, cache, start, self.settings.descent_steps).chunks[-1]
 
 
-class DiffusionPolicy:
+class DiffusionPolicy(Method):
     """The baseline with a hundred steps: predict the noise in a noisy chunk (Chi et al., arXiv 2303.04137)."""
 
-    def __init__(self, settings: TrainSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: TrainSettings, joint_weights: Tensor) -> None:
+        super().__init__(settings, joint_weights)
         self.alphas = alphas_cumulative()
 
     def build(self, architecture: Architecture) -> DiffusionNetwork:
         return DiffusionNetwork(architecture)
 
-    def begin(self, network: DiffusionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
-        return None
-
-    def loss(
-        self,
-        network: DiffusionNetwork,
-        features: Tensor,
-        batch: Batch,
-        generator: torch.Generator,
-        joint_weights: Tensor,
-    ) -> Tensor:
+    def loss(self, network: DiffusionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         cache = network.observe(features, batch.positions)
         alphas = self.alphas.to(features.device)
         return diffusion_loss(
-            network, cache, batch.chunks, alphas, generator, repeats=self.settings.starts, joint_weights=joint_weights
+            network,
+            cache,
+            batch.chunks,
+            alphas,
+            generator,
+            repeats=self.settings.starts,
+            joint_weights=self.joint_weights,
         )
 
     @torch.no_grad()
@@ -120,28 +112,17 @@ class DiffusionPolicy:
         return chunk
 
 
-class Regression:
+class Regression(Method):
     """The baseline without any search: the chunk in one pass."""
-
-    def __init__(self, settings: TrainSettings) -> None:
-        self.settings = settings
 
     def build(self, architecture: Architecture) -> RegressionNetwork:
         return RegressionNetwork(architecture)
 
-    def begin(self, network: RegressionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
-        return None
-
-    def loss(
-        self,
-        network: RegressionNetwork,
-        features: Tensor,
-        batch: Batch,
-        generator: torch.Generator,
-        joint_weights: Tensor,
-    ) -> Tensor:
+    def loss(self, network: RegressionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         cache = network.observe(features, batch.positions)
-        return regression_loss(network, cache, batch.chunks, beta=self.settings.loss_beta, joint_weights=joint_weights)
+        return regression_loss(
+            network, cache, batch.chunks, beta=self.settings.loss_beta, joint_weights=self.joint_weights
+        )
 
     @torch.no_grad()
     def predict(self, network: RegressionNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -149,32 +130,21 @@ class Regression:
         return chunk
 
 
-class Representation:
+class Representation(Method):
     """The encoders' own training: clone the chunk and foresee the keyframes with a small head."""
-
-    def __init__(self, settings: TrainSettings) -> None:
-        self.settings = settings
 
     def build(self, architecture: Architecture) -> RepresentationNetwork:
         return RepresentationNetwork(architecture)
 
-    def begin(self, network: RepresentationNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> None:
-        return None
-
     def loss(
-        self,
-        network: RepresentationNetwork,
-        features: Tensor,
-        batch: Batch,
-        generator: torch.Generator,
-        joint_weights: Tensor,
+        self, network: RepresentationNetwork, features: Tensor, batch: Batch, generator: torch.Generator
     ) -> Tensor:
         chunk, keyframes = network(features, batch.positions)
         beta = self.settings.loss_beta
 
         def error(ours: Tensor, wanted: Tensor) -> Tensor:
             each = nn.functional.smooth_l1_loss(ours, wanted, beta=beta, reduction="none")
-            return (each * joint_weights).mean()
+            return (each * self.joint_weights).mean()
 
         return error(chunk, batch.chunks) + self.settings.keyframe_weight * error(keyframes, batch.keyframes)
 
@@ -186,12 +156,14 @@ class Representation:
         return chunk
 
 
-def make_method(settings: TrainSettings) -> Method:
+METHODS: dict[str, type[Method]] = {
+    "ebt": EnergyMinimisation,
+    "dp": DiffusionPolicy,
+    "regression": Regression,
+    "encoder": Representation,
+}
+
+
+def make_method(settings: TrainSettings, joint_weights: Tensor) -> Method:
     """The method that ``settings`` name."""
-    if settings.method == "encoder":
-        return Representation(settings)  # type: ignore[return-value]
-    if settings.method == "ebt":
-        return EnergyMinimisation(settings)  # type: ignore[return-value]
-    if settings.method == "dp":
-        return DiffusionPolicy(settings)  # type: ignore[return-value]
-    return Regression(settings)  # type: ignore[return-value]
+    return METHODS[settings.method](settings, joint_weights)

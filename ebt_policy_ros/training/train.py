@@ -58,8 +58,7 @@ class Trainer:
         self.device = torch.device(pick_device(settings.device))
         self.autocast = torch.bfloat16 if use_bfloat16(settings.precision, self.device) else None
         self.examples = Examples(settings, demonstrations, self.device)
-        self.joint_weights = self.examples.joint_weights()
-        self.method = make_method(settings)
+        self.method = make_method(settings, self.examples.joint_weights())
         # Shards of a batch on threads of their own: kernels this small gain nothing from threads inside them, and
         # two threads that wait for each other at every kernel stand still on a machine that does other work.
         workers = settings.threads or settings.shards if self.device.type == "cpu" else 1
@@ -129,7 +128,7 @@ class Trainer:
     def _shard_gradients(self, step: int, shard: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Loss and gradients on one shard of the batch."""
         batch, generator = self.examples.shard(step, shard)
-        loss = self.method.loss(self.network, self.features(batch), batch, generator, self.joint_weights)
+        loss = self.method.loss(self.network, self.features(batch), batch, generator)
         return loss.detach(), torch.autograd.grad(loss, self.trained)
 
     def validate(self, limit: int = 512) -> dict[str, float]:
