@@ -180,12 +180,15 @@ class Uncertainty:
 
 
 def _anchors(calibration: Calibration) -> tuple[Floats, Floats]:
-    """Raw scores, strictly rising, and their levels: ranks of the maxima, stretched so that the threshold is exact."""
-    raw, last = np.unique(calibration.quantiles, return_index=True)
+    """Raw scores, strictly rising, and their levels: ranks of the maxima, stretched so that the threshold is exact.
+
+    Scores within 1e-9 of each other count as equal: between neighbours closer than that a slope can overflow.
+    """
+    raw, last = np.unique(np.round(calibration.quantiles, 9), return_index=True)
     ranks = np.append(last[1:], len(calibration.quantiles)) / (len(calibration.quantiles) + 1.0)
     at, limit = calibration.threshold, 1.0 - calibration.alpha
     pivot = float(np.interp(at, raw, ranks))
-    below, above = raw < at, raw > at
+    below, above = raw < at - 1e-9, raw > at + 1e-9
     lower = ranks[below] * (limit / max(pivot, 1e-9))
     upper = 1.0 - (1.0 - ranks[above]) * (calibration.alpha / max(1.0 - pivot, 1e-9))
     levels = np.concatenate([np.minimum(lower, limit), [limit], np.clip(upper, limit, 1.0 - 1e-9)])

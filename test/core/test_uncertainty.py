@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ebt_policy_ros.core.errors import BundleError, SettingsError
@@ -62,6 +62,7 @@ def test_a_new_score_exceeds_the_threshold_at_most_as_often_as_promised() -> Non
     assert 0.08 < np.mean(exceeded) <= 0.105
 
 
+@example(scores=[0.0] * 18 + [-2.225073858507e-311], probes=[0.0, -2.2250738585e-313])
 @given(
     scores=st.lists(st.floats(-100, 100), min_size=19, max_size=60),
     probes=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=20),
