@@ -24,7 +24,33 @@ SAMPLERS = {"ddpm100": ("DDPMScheduler", 100), "ddim16": ("DDIMScheduler", 16), 
 """Name -> diffusers' class and its number of denoising steps."""
 
 
-class DiffusionSampler(TorchRuntime):
+class WithoutEnergy(TorchRuntime):
+    """What methods that only give chunks have in common: nothing to descend, nothing to score."""
+
+    def minimise(
+        self,
+        observation: NormalisedObservation,
+        *,
+        steps: int,
+        starts: int,
+        seed: int,
+        warm_start: Floats | None = None,
+    ) -> Minimum:
+        """The method's chunk; ``steps`` is not used. UnsupportedError when there is a ``warm_start``."""
+        if warm_start is not None:
+            raise UnsupportedError("warm_start: only an energy can be descended from a given chunk; switch it off")
+        return self.answer(self.observe(observation)[0], starts, seed)
+
+    def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
+        """The chunk at one observation, the encoder apart."""
+        raise NotImplementedError
+
+    def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
+        """0: there is no energy."""
+        return 0.0
+
+
+class DiffusionSampler(WithoutEnergy):
     """Diffusion Policy: denoises a chunk with one of diffusers' schedulers, configured as in Diffusion Policy.
 
     ``steps`` of ``minimise`` is not used: the sampler has its own. ``starts`` chunks are sampled in one batch and the
@@ -43,24 +69,10 @@ class DiffusionSampler(TorchRuntime):
         self.steps: list[int] = self.scheduler.timesteps.tolist()
         self.noise = FastDiffusion(self.network, self.scheduler.timesteps)
 
-    def minimise(
-        self,
-        observation: NormalisedObservation,
-        *,
-        steps: int,
-        starts: int,
-        seed: int,
-        warm_start: Floats | None = None,
-    ) -> Minimum:
+    def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
         """A sampled chunk; ``network_evaluations`` is the sampler's number of denoising steps."""
-        _refuse(warm_start)
-        cache, _ = self.observe(observation)
         generator = generator_of(seed)
         return self.sample(cache, self.starts(starts, generator), generator)
-
-    def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
-        """0: there is no energy."""
-        return 0.0
 
     @torch.inference_mode()
     def sample(self, cache: FastCache, noise: Tensor, generator: torch.Generator) -> Minimum:
@@ -77,7 +89,7 @@ class DiffusionSampler(TorchRuntime):
         return _minimum(chunks, noise, len(self.steps))
 
 
-class RegressionRunner(TorchRuntime):
+class RegressionRunner(WithoutEnergy):
     """Plain behaviour cloning: one pass, the same chunk for every seed; ``steps`` and ``starts`` are not used."""
 
     METHOD = "regression"
@@ -86,22 +98,9 @@ class RegressionRunner(TorchRuntime):
         super().__init__(bundle, device, num_threads=num_threads)
         self.regression = FastRegression(self.network)
 
-    def minimise(
-        self,
-        observation: NormalisedObservation,
-        *,
-        steps: int,
-        starts: int,
-        seed: int,
-        warm_start: Floats | None = None,
-    ) -> Minimum:
+    def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
         """The chunk; ``network_evaluations`` is 1."""
-        _refuse(warm_start)
-        return self.predict(self.observe(observation)[0])
-
-    def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
-        """0: there is no energy."""
-        return 0.0
+        return self.predict(cache)
 
     @torch.inference_mode()
     def predict(self, cache: FastCache) -> Minimum:
@@ -132,11 +131,6 @@ def make_scheduler(sampler: str) -> Any:
     )
     scheduler.set_timesteps(steps)
     return scheduler
-
-
-def _refuse(warm_start: Floats | None) -> None:
-    if warm_start is not None:
-        raise UnsupportedError("warm_start: only an energy can be descended from a given chunk; switch it off")
 
 
 def _minimum(chunks: Tensor, start: Tensor, passes: int) -> Minimum:

@@ -58,6 +58,7 @@ class Trainer:
         self.device = torch.device(pick_device(settings.device))
         self.autocast = torch.bfloat16 if use_bfloat16(settings.precision, self.device) else None
         self.examples = Examples(settings, demonstrations, self.device)
+        self.fingerprint = demonstrations.fingerprint()
         self.method = make_method(settings, self.examples.joint_weights())
         # Shards of a batch on threads of their own: kernels this small gain nothing from threads inside them, and
         # two threads that wait for each other at every kernel stand still on a machine that does other work.
@@ -160,7 +161,7 @@ class Trainer:
                 "held_out_episodes": self.examples.num_held_out,
                 "rows": len(self.examples.rows),
                 "kind": self.data.kind,
-                "sha256": self.data.fingerprint(),
+                "sha256": self.fingerprint,
             },
             "training": kept,
             "gradient_steps": progress.step,
@@ -193,8 +194,10 @@ class Trainer:
             provenance=self.provenance(progress),
         ).with_hash()
 
-    def run(self) -> Progress:
+    def run(self) -> Bundle | None:
         """Train to the end of the budget; checkpoint, snapshots, curve and the result go to ``out``.
+
+        Returns the bundle; None where encoders were trained.
 
         KeyboardInterrupt saves everything, says so, and is raised on.
         """
@@ -215,14 +218,14 @@ class Trainer:
             self.save(progress)
             self.line.say(f"interrupted at step {progress.step}: checkpoint and result are in {self.out}")
             raise
-        self.save(progress)
+        bundle = self.save(progress)
         if s.method == "encoder":
             Encoder(
                 self.network.architecture,
                 {k: v.contiguous() for k, v in self.average.state_dict().items() if k.startswith("encoders.")},
                 self.provenance(progress),
             ).save(self.out)
-        return progress
+        return bundle
 
     def _loop(self, progress: Progress) -> None:
         s = self.settings
@@ -249,15 +252,14 @@ class Trainer:
             return progress.elapsed_s / 60 / self.settings.minutes
         return progress.step / self.settings.num_steps
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Progress) -> Bundle | None:
         """Checkpoint, curve and, of a policy, the bundle to ``out``."""
         save_checkpoint(
             self.out / CHECKPOINT, self.network, self.average, self.optimiser, progress, asdict(self.settings)
         )
         if progress.history:
             draw_curve(progress.history, self.out / "curve.png")
-        if self.settings.method != "encoder":
-            self.bundle(progress).save(self.out)
+        return None if self.settings.method == "encoder" else self.bundle(progress).save(self.out)
 
 
 def train(settings: TrainSettings, report: Callable[[str], None] | None = None) -> Bundle | None:
@@ -272,8 +274,7 @@ def train(settings: TrainSettings, report: Callable[[str], None] | None = None) 
     for warning in data.warnings():
         ProgressLine(report).say(f"look at this first: {warning}")
     if settings.method == "encoder":
-        Trainer(settings, data, report=report).run()
-        return None
+        return Trainer(settings, data, report=report).run()
     encoder = None
     if settings.encoder is not None:
         encoder = Encoder.load(Path(settings.encoder))
@@ -281,8 +282,7 @@ def train(settings: TrainSettings, report: Callable[[str], None] | None = None) 
         encoder = _own_encoder(settings, data, report)
     if settings.minutes is not None and encoder is not None and settings.encoder is None:
         settings = replace(settings, minutes=settings.minutes * (1 - settings.encoder_share))
-    Trainer(settings, data, encoder, report).run()
-    return Bundle.load(settings.out)
+    return Trainer(settings, data, encoder, report).run()
 
 
 def _own_encoder(settings: TrainSettings, data: Demonstrations, report: Callable[[str], None] | None) -> Encoder:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.sim.rendering import View
 
 if TYPE_CHECKING:
@@ -55,3 +56,16 @@ class Task(ABC):
     def noise_scale(self, arm: SimulatedArm) -> float:
         """How much of a demonstration's noise fits the present moment; 1 everywhere by default."""
         return 1.0
+
+
+def free_place(
+    rng: np.random.Generator, low: Sequence[float], high: Sequence[float], apart: Sequence[tuple[Floats, float]]
+) -> Floats | None:
+    """(2,) [m] a random place between ``low`` and ``high`` (2,) that keeps every distance in ``apart``: pairs of a
+    point, of which x and y count, and the least distance from it [m]. None when no place was found."""
+    places = rng.uniform(low, high, size=(2000, 2))
+    clear = np.ones(len(places), dtype=bool)
+    for point, distance in apart:
+        clear &= np.linalg.norm(places - point[:2], axis=1) >= distance
+    place: Floats = places[int(np.argmax(clear))]
+    return place if clear.any() else None

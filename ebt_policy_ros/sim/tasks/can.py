@@ -9,7 +9,7 @@ import numpy as np
 
 from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.sim.rendering import View
-from ebt_policy_ros.sim.tasks.base import Task
+from ebt_policy_ros.sim.tasks.base import Task, free_place
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
@@ -67,13 +67,10 @@ class Can(Task):
         can, hand = arm.object_pose(self.target)[0], arm.tool_pose()[0]
         if self.is_gripped(arm) or is_in_goal(can):
             return False
-        places = rng.uniform((SOURCE_X[0], SOURCE_Y[0]), (SOURCE_X[1], SOURCE_Y[1]), size=(2000, 2))
-        clear = np.linalg.norm(places - can[:2], axis=1) >= min(0.12 * severity, 0.16)
-        if hand[2] < FLOOR_M + 0.15:
-            clear &= np.linalg.norm(places - hand[:2], axis=1) >= 0.10
-        if not clear.any():
+        apart = [(can, min(0.12 * severity, 0.16))] + ([(hand, 0.10)] if hand[2] < FLOOR_M + 0.15 else [])
+        place = free_place(rng, (SOURCE_X[0], SOURCE_Y[0]), (SOURCE_X[1], SOURCE_Y[1]), apart)
+        if place is None:
             return False
-        place = places[int(np.argmax(clear))]
         arm.place_object(self.target, np.array([*place, STANDING_M]), float(rng.uniform(0, 2 * np.pi)))
         return True
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.sim.rendering import View
-from ebt_policy_ros.sim.tasks.base import Task
+from ebt_policy_ros.sim.tasks.base import Task, free_place
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
@@ -64,15 +64,12 @@ class Lift(Task):
         if self.is_gripped(arm):
             return False
         cube, hand = arm.object_pose("cube"), arm.tool_pose()
-        away = min(0.08 * severity, 0.11)
-        hand_is_low = hand[0][2] < TABLE_HEIGHT_M + 0.13
-        places = rng.uniform(-HALF_AREA_M - 0.01, HALF_AREA_M + 0.01, size=(2000, 2))
-        clear = np.linalg.norm(places - cube[0][:2], axis=1) >= away
-        if hand_is_low:
-            clear &= np.linalg.norm(places - hand[0][:2], axis=1) >= 0.07
-        if not clear.any():
+        reach = HALF_AREA_M + 0.01
+        apart = [(cube[0], min(0.08 * severity, 0.11))]
+        apart += [(hand[0], 0.07)] if hand[0][2] < TABLE_HEIGHT_M + 0.13 else []
+        place = free_place(rng, (-reach, -reach), (reach, reach), apart)
+        if place is None:
             return False
-        place = places[int(np.argmax(clear))]
         arm.place_object(
             "cube", np.array([place[0], place[1], TABLE_HEIGHT_M + 0.0215]), float(rng.uniform(0, 2 * np.pi))
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.sim.rendering import View
-from ebt_policy_ros.sim.tasks.base import Task
+from ebt_policy_ros.sim.tasks.base import Task, free_place
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
@@ -88,13 +88,10 @@ class Square(Task):
         nut, hand = arm.object_pose("SquareNut")[0], arm.tool_pose()[0]
         if self.is_gripped(arm) or float(np.linalg.norm(nut[:2] - PEG)) < 0.05:
             return False
-        places = rng.uniform((-0.16, 0.06), (-0.06, 0.24), size=(2000, 2))
-        clear = np.linalg.norm(places - nut[:2], axis=1) >= min(0.08 * severity, 0.10)
-        if hand[2] < TABLE_HEIGHT_M + 0.13:
-            clear &= np.linalg.norm(places - hand[:2], axis=1) >= 0.12
-        if not clear.any():
+        apart = [(nut, min(0.08 * severity, 0.10))] + ([(hand, 0.12)] if hand[2] < TABLE_HEIGHT_M + 0.13 else [])
+        place = free_place(rng, (-0.16, 0.06), (-0.06, 0.24), apart)
+        if place is None:
             return False
-        place = places[int(np.argmax(clear))]
         yaw = float(np.pi + rng.uniform(-HALF_YAW_RAD, HALF_YAW_RAD))
         arm.place_object("SquareNut", np.array([*place, TABLE_HEIGHT_M + 0.0105]), yaw)
         return True
