@@ -10,7 +10,7 @@ from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.training.settings import TrainSettings
 
 TRAIN = "python -m ebt_policy_ros.training.train"
-_LEFT_OUT = ("data", "out", "encoder", "method", "encoder_steps", "encoder_share", "device", "threads")
+_LEFT_OUT = ("data", "out", "encoder", "policy", "method", "encoder_steps", "encoder_share", "device", "threads")
 """Settings that the commands give themselves, or that are without effect in them."""
 
 
@@ -59,10 +59,13 @@ def _policy(bundle: Bundle, data: str, out: str, encoder: str | None = None) -> 
     source = f"--encoder {encoder or out + '/encoder'}" if notes.get("encoder") else "--encoder-steps 0"
     options = _options(notes.get("training", {}))
     yield " ".join([TRAIN, f"--method {bundle.method}", f"--data {data} --out {out}", source, *options])
-    selection, heads, basis = (notes.get(name) for name in ("selection", "heads", "calibration"))
+    selection, critic, heads, basis = (notes.get(name) for name in ("selection", "critic", "heads", "calibration"))
     if selection:
         sampler = f" --sampler {selection['sampler']}" if selection.get("sampler") else ""
         yield f"ebt-policy select {out} --episodes {selection['episodes']} --seed {selection['first_seed']}{sampler}"
+    if critic:
+        chosen = f"--encoder {encoder or out + '/encoder'} --steps {critic['gradient_steps']}"
+        yield f"python -m ebt_policy_ros.training.fit_critic --model {out} --data {data} {chosen}"
     if heads:
         chosen = f"--episodes {heads['episodes']} --seed {heads['seed']}"
         yield f"python -m ebt_policy_ros.training.fit_heads --model {out} --data {data} {chosen}"

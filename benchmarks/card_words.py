@@ -55,9 +55,12 @@ def _parameters(bundle: Bundle) -> str:
     sizes = {name: tensor.size for name, tensor in bundle.tensors.items()}
     network = sum(size for name, size in sizes.items() if name.startswith("network."))
     encoders = sum(size for name, size in sizes.items() if name.startswith("network.encoders."))
-    heads = sum(sizes.values()) - network
-    return f"{network:,} in the network ({encoders:,} of them camera encoders)" + (
-        f", {heads:,} in score heads" if heads else ""
+    critic = sum(size for name, size in sizes.items() if name.startswith("critic."))
+    heads = sum(sizes.values()) - network - critic
+    return (
+        f"{network:,} in the network ({encoders:,} of them camera encoders)"
+        + (f", {critic:,} in the critic" if critic else "")
+        + (f", {heads:,} in score heads" if heads else "")
     )
 
 

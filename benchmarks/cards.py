@@ -21,7 +21,6 @@ from benchmarks.card_words import about, limits, measured_in
 from benchmarks.curve import load_runs, reached_s
 from benchmarks.matrix import (
     HERE,
-    METHODS,
     RESULTS,
     TITLES,
     Cell,
@@ -32,7 +31,7 @@ from benchmarks.matrix import (
     successes,
 )
 from ebt_policy_ros.core.errors import BundleError, EbtPolicyError
-from ebt_policy_ros.policy.bundle import POLICY_FILE, Bundle
+from ebt_policy_ros.policy.bundle import POLICY_FILE, POLICY_METHODS, Bundle
 from ebt_policy_ros.training.episodes import task_of
 from ebt_policy_ros.training.settings import TrainSettings
 from ebt_policy_ros.training.statistics import pair, wilson
@@ -73,7 +72,7 @@ class Subject:
         bundle = Bundle.load(directory)
         baselines = {
             method: Bundle.load(directory / method)
-            for method in METHODS
+            for method in POLICY_METHODS
             if method != bundle.method and (directory / method / POLICY_FILE).exists()
         }
         task, main = task_of(bundle), next(kind for kind in matrix.kinds() if kind.method == bundle.method)
@@ -192,6 +191,9 @@ def _training(subject: Subject) -> str:
     for method, bundle in subject.bundles.items():
         folder = "." if bundle is subject.bundle else f"`{method}/`"
         lines.append(_line(_training_cells(TITLES[method], folder, bundle.provenance)))
+    critic = subject.notes.get("critic")
+    if critic:
+        lines.append(_line(_training_cells("critic, which judges the energy's chunks", ".", critic)))
     notes = subject.notes
     where = f"On {notes.get('device', 'an unrecorded device')}, torch {notes.get('torch', 'of an unrecorded version')}."
     kind = (
@@ -214,7 +216,7 @@ def _training_cells(what: str, folder: str, notes: Mapping[str, Any]) -> Sequenc
         f"{cost:.0f}" if cost is not None else "not recorded" + (f" ({clock_s:.0f} s by the clock)" if clock_s else "")
     )
     selection = notes.get("selection")
-    chosen = "-" if training.get("method") == "encoder" else "no: the last state"
+    chosen = "-" if training.get("method") in ("encoder", "critic") else "no: the last state"
     if selection:
         scores = ", ".join(f"{s['gradient_steps']}: {s['successes']} of {s['episodes']}" for s in selection["scores"])
         chosen = f"step {selection['chosen_gradient_steps']} ({scores})"

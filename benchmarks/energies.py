@@ -30,6 +30,8 @@ from benchmarks.energy_table import table, write_between
 from benchmarks.on_demonstrations import Shown, energy_against_distance, mode_separation, spread_of_ways
 from benchmarks.played import CALM, Played, load, play, save
 from benchmarks.rescore import (
+    EXECUTED,
+    Judge,
     Scores,
     Seen,
     Variant,
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="its demonstrations")
     parser.add_argument("--variants", nargs="+", metavar="NAME=BUNDLE", help="the bundles that judge; none: only play")
     parser.add_argument("--members", nargs="+", default=[], metavar="NAME=BUNDLE", help="bundles for ensembles only")
+    parser.add_argument("--critics", nargs="+", default=[], metavar="NAME=BUNDLE", help="critics that judge the plans")
     parser.add_argument("--dp", help="a diffusion bundle, for the spread of its samples (DDIM, 16 steps)")
     parser.add_argument("--episodes", type=int, default=60, help="calm ones, and of every perturbation and slip")
     parser.add_argument("--faults", type=int, default=12, help="episodes of every fault of cameras and joints")
@@ -95,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, help="episodes in parallel (default: one a core)")
     parser.add_argument("--time-limit", type=float, help="longest episode [simulated s] (default: the task's)")
     parser.add_argument("--played", type=Path, help="keep the episodes in this .npz, or take them from it")
+    parser.add_argument("--scores", type=Path, help="keep every chunk's scores in this .npz")
     parser.add_argument("--shown", type=Path, help="keep the encoded demonstrations in this .npz, or take them from it")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     parser.add_argument("--images", type=Path, help="folder for the plots")
@@ -110,13 +114,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     shown = _shown([*variants, *members], options)
     episodes = _episodes(options, directory, policy)
     _say(f"{len(episodes)} episodes, {sum(len(one.times_s) for one in episodes)} chunks")
-    scored = judge(policy, variants, members, shown, episodes, options)
+    critics = [Judge(*_named(text, "critics")) for text in options.critics]
+    scored = judge(policy, variants, members, critics, shown, episodes, options)
     return {
         "task": options.task,
-        "policy": {"success": _success(episodes), "sha256": policy.weights_sha256, **_about(policy)},
+        "policy": {"success": _success(episodes), "sha256": policy.policy_sha256, **_about(policy)},
         "variants": {v.name: {"alpha": v.alpha, **_about(v.bundle)} for v in (*variants, *members)},
         **judged(scored),
-        "distance": {v.name: energy_against_distance(v, shown[v.encoder]) for v in variants},
+        "distance": {
+            **{v.name: energy_against_distance(v, shown[v.encoder]) for v in variants},
+            **{c.name: energy_against_distance(variants[0], shown[c.encoder], c) for c in critics},
+        },
         "modes": {
             "expert": spread_of_ways(variants[0], shown[variants[0].encoder]),
             **{v.name: mode_separation(v, shown[v.encoder]) for v in variants},
@@ -144,10 +152,14 @@ def _shown(variants: Sequence[Variant], options: argparse.Namespace) -> dict[str
 
 
 def _variant(text: str) -> Variant:
+    return Variant(*_named(text, "variants"))
+
+
+def _named(text: str, option: str) -> tuple[str, Path]:
     name, separator, directory = text.partition("=")
     if not separator:
-        raise EbtPolicyError(f"--variants {text}: expected NAME=BUNDLE, such as a1=out/can_a1")
-    return Variant(name, find_bundle(directory)[0])
+        raise EbtPolicyError(f"--{option} {text}: expected NAME=BUNDLE, such as a1=out/can_a1")
+    return name, find_bundle(directory)[0]
 
 
 def _about(bundle: Bundle) -> dict[str, Any]:
@@ -186,14 +198,14 @@ def _play_only(options: argparse.Namespace) -> None:
 
 def _episodes(options: argparse.Namespace, directory: Path, policy: Bundle) -> list[Played]:
     if options.played is not None and options.played.exists():
-        return load(options.played, policy.weights_sha256)
+        return load(options.played, policy.policy_sha256)
     from ebt_policy_ros.sim.tasks import make_task
 
     wanted = wanted_episodes(options, make_task(options.task).perturbations)
     episodes = play(directory, options.task, wanted, processes=options.processes, time_limit_s=options.time_limit)
     episodes = [one for one in episodes if one.times_s]
     if options.played is not None:
-        save(options.played, policy.weights_sha256, episodes)
+        save(options.played, policy.policy_sha256, episodes)
     return episodes
 
 
@@ -208,6 +220,7 @@ def judge(
     policy: Bundle,
     variants: Sequence[Variant],
     members: Sequence[Variant],
+    critics: Sequence[Judge],
     shown: Mapping[str, Shown],
     episodes: Sequence[Played],
     options: argparse.Namespace,
@@ -233,7 +246,9 @@ def judge(
     by_variant = {}
     for variant in everyone:
         _say(f"{variant.name}: heads and scores")
-        variant.heads = _heads(variant, shown[variant.encoder], seen[variant.encoder], episodes, owner, options)
+        variant.heads = variant.heads or _heads(
+            variant, shown[variant.encoder], seen[variant.encoder], episodes, owner, options
+        )
         by_variant[variant.name] = scores(variant, seen[variant.encoder])
         if variant in variants:
             found |= {f"{variant.name}: {name}": values for name, values in by_variant[variant.name][0].items()}
@@ -241,6 +256,12 @@ def judge(
         label = "+".join(member.name for member in group)
         found |= {f"{label}: {name}": values for name, values in disagreement(group, by_variant).items()}
     first = variants[0]
+    for critic in critics:
+        judged = critic.scores(seen[critic.encoder])
+        if first.heads is not None and torch.isfinite(first.heads.usual_error):
+            doubt = judged[EXECUTED] / float(first.heads.usual_error)
+            judged["doubt + unfamiliarity"] = doubt + by_variant[first.name][0]["G"]
+        found |= {f"{critic.name}: {name}": values for name, values in judged.items()}
     own = seen[first.encoder]
     known = _inputs(first, shown[first.encoder].features, shown[first.encoder].positions)
     plain = familiarity(known, _inputs(first, own.features, own.positions))
@@ -248,10 +269,27 @@ def judge(
     if options.dp is not None:
         plain["spread of diffusion"] = _spread_of_diffusion(options.dp, cameras, positions)
     found |= {f"{NO_VARIANT}: {name}": values for name, values in plain.items()}
+    if options.scores is not None:
+        _keep(options.scores, episodes, owner, found)
     return [
         Scored(one, {name: values[owner == place] for name, values in found.items()})
         for place, one in enumerate(episodes)
     ]
+
+
+def _keep(path: Path, episodes: Sequence[Played], owner: NDArray[np.int64], found: Scores) -> None:
+    """Every chunk's scores, and what is needed to compare them, in one .npz."""
+    about = {
+        "kind": [one.kind for one in episodes],
+        "purpose": [one.purpose for one in episodes],
+        "seed": [one.seed for one in episodes],
+        "success": [one.success for one in episodes],
+        "disturbed_s": [np.nan if one.disturbed_s is None else one.disturbed_s for one in episodes],
+        "duration_s": [one.duration_s for one in episodes],
+    }
+    arrays = {f"episode {name}": np.array(values) for name, values in about.items()}
+    times = np.concatenate([one.times_s for one in episodes])
+    np.savez(path, owner=owner, time_s=times, **arrays, **{f"score {name}": v for name, v in found.items()})
 
 
 def _ensembles(variants: Sequence[Variant]) -> list[tuple[Variant, ...]]:
@@ -290,7 +328,8 @@ def _heads(
 
 def _familiar(variant: Variant, features: Tensor, positions: NDArray[Any], for_spread: NDArray[np.bool_]) -> Familiar:
     inputs = torch.from_numpy(normalise(positions, variant.bundle.positions))
-    return Familiar(features, inputs, minimised(variant, features, inputs), torch.from_numpy(for_spread))
+    energies = minimised(variant, features, inputs)
+    return Familiar(features, inputs, energies, torch.full_like(energies, torch.nan), torch.from_numpy(for_spread))
 
 
 def _spread_of_diffusion(

@@ -50,7 +50,7 @@ def draw_meaning(result: Mapping[str, Any], path: Path) -> Path:
     """Left: predicted against real squared distance on held-out demonstrations, for the energies that have a zero (all
     where none has). Right: spread of ends by steps."""
     figure, (left, right) = _figure(2, (9.0, 3.8))
-    anchored = [name for name, about in result["variants"].items() if about["training"].get("anchor", 0.0) > 0]
+    anchored = [name for name, found in result["distance"].items() if found["has_zero"]]
     for place, (name, found) in enumerate(result["distance"].items()):
         if anchored and name not in anchored:
             continue
@@ -63,7 +63,7 @@ def draw_meaning(result: Mapping[str, Any], path: Path) -> Path:
     left.plot(limits, limits, ":", color="#444444", linewidth=0.8)
     left.set_xscale("symlog", linthresh=1e-4)
     left.set_yscale("log")
-    left.set(xlabel="predicted by the energy: 2 alpha E / (H D)", ylabel="real squared distance to the expert's chunk")
+    left.set(xlabel="predicted squared distance", ylabel="real squared distance to the expert's chunk")
     left.set_title("does E mean distance? (squares: starts, noisy and foreign chunks)", fontsize=9)
     left.legend(fontsize=7)
     left.grid(alpha=0.3)

@@ -12,11 +12,11 @@ import yaml
 
 from ebt_policy_ros.cli.results import write_json
 from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.policy.bundle import POLICY_METHODS
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 LATENCY = "latency.json"
-METHODS = ("ebt", "dp", "regression")
 TITLES = {"ebt": "EBT", "dp": "diffusion", "regression": "regression"}
 KEYS = ("episodes", "seed", "retry", "tasks", "bundles", "variants", "reference")
 
@@ -40,8 +40,8 @@ class Kind:
     def from_text(cls, text: str) -> Kind:
         """``method variant``; SettingsError names what is wrong."""
         method, _, variant = text.partition(" ")
-        if method not in METHODS or not variant:
-            raise SettingsError(f"'{text}': expected 'METHOD VARIANT' with one of {', '.join(METHODS)}")
+        if method not in POLICY_METHODS or not variant:
+            raise SettingsError(f"'{text}': expected 'METHOD VARIANT' with one of {', '.join(POLICY_METHODS)}")
         return cls(method, variant)
 
     @property
@@ -101,9 +101,9 @@ class Matrix:
         if not isinstance(entries, dict) or set(entries) != set(KEYS):
             found = ", ".join(map(str, entries)) if isinstance(entries, dict) else type(entries).__name__
             raise SettingsError(f"{path}: expected the keys {', '.join(KEYS)}, got {found}")
-        unknown = sorted(set(entries["variants"]) - set(METHODS))
+        unknown = sorted(set(entries["variants"]) - set(POLICY_METHODS))
         if unknown:
-            raise SettingsError(f"{path}: variants of '{unknown[0]}'; methods are {', '.join(METHODS)}")
+            raise SettingsError(f"{path}: variants of '{unknown[0]}'; methods are {', '.join(POLICY_METHODS)}")
         reference = Kind.from_text(str(entries.pop("reference")))
         bundles = {int(seed): str(pattern) for seed, pattern in entries.pop("bundles").items()}
         return cls(**entries, bundles=bundles, reference=reference)

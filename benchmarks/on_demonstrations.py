@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.rescore import Variant, batches, encode, repeated, starts_at
+from benchmarks.rescore import Judge, Variant, batches, encode, repeated, starts_at
+from ebt_policy_ros.policy.fast import FastCache
 from ebt_policy_ros.training.dataset import Demonstrations, normalise, split_episodes
 
 BINS = 8
@@ -82,11 +83,12 @@ def sample(data: Demonstrations, variant: Variant, rows: int, seed: int) -> Show
 
 
 @torch.inference_mode()
-def energy_against_distance(variant: Variant, shown: Shown) -> dict[str, Any]:
-    """Predicted (unit * E) and real mean squared distance to the demonstrated chunk, on held-out episodes.
+def energy_against_distance(variant: Variant, shown: Shown, critic: Judge | None = None) -> dict[str, Any]:
+    """Predicted and real mean squared distance to the demonstrated chunk, on held-out episodes of the variant.
 
-    For reconstruction alone E has no zero: its constant is chosen here so that the means over all points agree. Kinds
-    of points: descents' results, random starts, the demonstrated chunk with noise of .03, .1 and .3, another's chunk.
+    Predicted by the variant's energy times its unit, or by a ``critic`` of its chunks. For reconstruction alone E has
+    no zero: its constant is chosen here so that the means over all points agree. Kinds of points: descents' results,
+    random starts, the demonstrated chunk with noise of .03, .1 and .3, another's chunk.
     """
     chosen = np.flatnonzero(shown.of_held_out(variant))
     positions = torch.from_numpy(normalise(shown.positions[chosen], variant.bundle.positions))
@@ -98,24 +100,30 @@ def energy_against_distance(variant: Variant, shown: Shown) -> dict[str, Any]:
     for batch, rows in enumerate(batches(len(chosen))):
         cache, target = variant.observe(features[rows], positions[rows]), targets[rows]
         noise = starts_at(variant, batch, len(target), 2)
+
+        def predict(chunks: Tensor, rows: slice = rows, cache: FastCache = cache) -> Tensor:
+            if critic is None:
+                return variant.unit * variant.fast.energy(cache, chunks)
+            return critic.distances(features[rows], positions[rows], chunks).mean(1)
+
         points = {
             "result": variant.descend(cache, noise[:, 0]),
             "start": noise[:, 0],
             **{f"noise {size}": target + size * noise[:, 1] for size in (0.03, 0.1, 0.3)},
             "another": target.roll(1, 0),
         }
-        energies = {name: variant.fast.energy(cache, chunk) for name, chunk in points.items()}
-        ranked.append(variant.fast.energy(cache, target) < energies["noise 0.1"])
+        ranked.append(predict(target) < predict(points["noise 0.1"]))
         for name, chunk in points.items():
-            predicted.setdefault(name, []).append(variant.unit * energies[name])
+            predicted.setdefault(name, []).append(predict(chunk))
             real.setdefault(name, []).append((chunk - target).square().mean((1, 2)))
     guess = {name: torch.cat(parts).double().numpy() for name, parts in predicted.items()}
     truth = {name: torch.cat(parts).double().numpy() for name, parts in real.items()}
-    if variant.anchor == 0:
+    if critic is None and variant.anchor == 0:
         offset = np.concatenate(list(truth.values())).mean() - np.concatenate(list(guess.values())).mean()
         guess = {name: values + offset for name, values in guess.items()}
     return {
         "rows": len(chosen),
+        "has_zero": critic is not None or variant.anchor > 0,
         "expert_below_noise_0.1": float(torch.cat(ranked).double().mean()),
         "kinds": {name: _agreement(guess[name], truth[name]) for name in guess},
         "all": _agreement(np.concatenate(list(guess.values())), np.concatenate(list(truth.values()))),

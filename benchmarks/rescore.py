@@ -18,14 +18,16 @@ from torch import Tensor
 from ebt_policy_ros.core.cycle import continued
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.policy.bundle import Bounds, Bundle
-from ebt_policy_ros.policy.fast import FastCache, FastEnergy, prepare
+from ebt_policy_ros.policy.critic import CriticNetwork
+from ebt_policy_ros.policy.fast import FastCache, FastCritic, FastEnergy, prepare
 from ebt_policy_ros.policy.heads import ScoreHeads
-from ebt_policy_ros.policy.load import load_network
+from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
 from ebt_policy_ros.training.dataset import normalise
 
 STARTS = 8
 BATCH = 64
 NEIGHBOURS = 5
+EXECUTED = "critic, executed rows"
 
 Values = NDArray[np.float64]
 Scores = dict[str, Values]
@@ -43,7 +45,7 @@ class Variant:
         self.alpha = float(self.network.step_size)
         self.steps = self.bundle.minimiser.steps
         self.encoder = encoder_sha256(self.bundle)
-        self.heads: ScoreHeads | None = None
+        self.heads: ScoreHeads | None = load_heads(self.bundle)
 
     @property
     def anchor(self) -> float:
@@ -72,6 +74,46 @@ class Variant:
         for _ in range(self.steps if steps is None else steps):
             chunks = chunks - self.alpha * self.fast.energy_and_gradient(cache, chunks)[1]
         return chunks
+
+
+class Judge:
+    """A critic: how far from the expert's a chunk is expected to be, row by row."""
+
+    def __init__(self, name: str, directory: str | Path) -> None:
+        """``directory``: a bundle of method 'critic', or a policy's with its critic inside."""
+        self.name, self.bundle = name, Bundle.load(directory)
+        found = load_network(self.bundle) if self.bundle.method == "critic" else load_critic(self.bundle)
+        if not isinstance(found, CriticNetwork):
+            raise EbtPolicyError(f"critic {name}: {directory} has none; train one with --method critic")
+        self.network, self.fast, self.encoder = found, FastCritic(found), encoder_sha256(self.bundle)
+
+    @torch.inference_mode()
+    def distances(self, features: Tensor, positions: Tensor, chunks: Tensor) -> Tensor:
+        """features (N, cameras, F), normalised positions (N, D) and chunks (N, H, D) -> (N, H) expected mean squared
+        distances, normalised units."""
+        parts = []
+        for rows in batches(len(features)):
+            cache = prepare(self.network.observe(features[rows], positions[rows]))
+            parts.append(self.fast.distances(cache, chunks[rows]))
+        return torch.cat(parts)
+
+    def scores(self, seen: Seen) -> Scores:
+        """Expected errors (N,) of the plan made, of its executed rows and worst row, of what was left of the plan
+        before, and by how much that is worse."""
+        positions = torch.from_numpy(normalise(seen.positions, self.bundle.positions))
+        plans, rests = (
+            torch.from_numpy(normalise(chunks, self.bundle.actions)) for chunks in (seen.chunks, seen.rests)
+        )
+        plan, rest = (self.distances(seen.features, positions, chunks) for chunks in (plans, rests))
+        executed = self.bundle.chunk.execute_steps
+        found = {
+            "critic": plan.mean(1).sqrt(),
+            EXECUTED: plan[:, :executed].mean(1).sqrt(),
+            "critic, worst row": plan.max(1)[0].sqrt(),
+            "critic, plan before": rest.mean(1).sqrt(),
+            "critic, plan before / new": (rest.mean(1) / plan.mean(1)).sqrt(),
+        }
+        return {name: values.double().numpy() for name, values in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +225,7 @@ def _of_batch(
 
 
 def _of_heads(heads: ScoreHeads, features: Tensor, positions: Tensor, energy: Tensor) -> dict[str, Tensor]:
-    expected, scale, unfamiliarity = heads(features, positions).unbind(1)
+    expected, scale, unfamiliarity, _ = heads(features, positions).unbind(1)
     signed = (energy - expected) / scale
     return {
         "(E - F) / S": signed,

@@ -4,7 +4,8 @@ Everything is measured in turns, so that what else the machine does falls on all
 comes one that is not, so that nobody pays for caches that another one filled. On one CPU thread the clock is that
 thread's own CPU time: on a busy machine long calls are interrupted and short ones are not, and wall time would flatter
 the short ones (measured: 46 instead of 25). "Sampler" is from the encoded
-observation to the chunk, "camera to chunk" begins with the pictures. Ratios are of medians; above 1, the energy's two
+observation to the chunk and its energy; "camera to chunk" begins with the pictures and ends with all that the node
+publishes of a chunk, the critic's judgement included. Ratios are of medians; above 1, the energy's two
 steps are faster. Latency does not depend on the weights: without a trained diffusion policy random ones do.
 """
 
@@ -31,6 +32,7 @@ REFERENCE = "ebt2"
 LABELS = {
     **{f"ebt{steps}": f"EBT, {steps} step{'s' * (steps > 1)}" for steps in STEPS},
     "ebt2_unscored": "EBT, 2 steps, result not scored",
+    "ebt2_judged": "EBT, 2 steps, result judged by the critic",
     "ddpm100": "Diffusion Policy, DDPM-100",
     "ddim16": "Diffusion Policy, DDIM-16",
     "ddim10": "Diffusion Policy, DDIM-10",
@@ -137,12 +139,14 @@ def contestants(runners: Mapping[str, Any]) -> tuple[dict[str, Contestant], dict
     ebt, regression = runners["ebt"], runners["regression"]
     seen = pictures(ebt.bundle, 0)
 
-    def descend(steps: int) -> Contestant:
-        cache, terms = ebt.observe(seen)
-        return lambda seed: ebt.descend(cache, terms, ebt.starts(1, generator_of(seed)), steps)
+    def descend(steps: int, *, is_judged: bool = False) -> Contestant:
+        observed = ebt.observe(seen)
+        if not is_judged:
+            observed = observed._replace(critic=())
+        return lambda seed: ebt.descend(observed, ebt.starts(1, generator_of(seed)), steps)
 
     def denoise(runner: Any) -> Contestant:
-        cache, _ = runner.observe(seen)
+        cache = runner.observe(seen).cache
 
         def sample(seed: int) -> Any:
             generator = generator_of(seed)
@@ -152,12 +156,14 @@ def contestants(runners: Mapping[str, Any]) -> tuple[dict[str, Contestant], dict
 
     samplers = {f"ebt{steps}": descend(steps) for steps in STEPS}
     samplers["ebt2_unscored"] = unscored(ebt, seen)
+    if ebt.observe(seen).critic:
+        samplers["ebt2_judged"] = descend(2, is_judged=True)
     whole = {f"ebt{steps}": from_pictures(ebt, steps) for steps in STEPS}
     for name, runner in runners.items():
         if name.startswith("dd"):
             samplers[name], samplers[f"{name}_passes"] = denoise(runner), passes(runner, seen)
             whole[name] = from_pictures(runner, 1)
-    regression_cache, _ = regression.observe(seen)
+    regression_cache = regression.observe(seen).cache
     samplers["regression"] = lambda seed: regression.predict(regression_cache)
     whole["regression"] = from_pictures(regression, 1)
     return samplers, whole
@@ -169,7 +175,7 @@ def unscored(ebt: Any, seen: NormalisedObservation) -> Contestant:
 
     from ebt_policy_ros.runtimes.torch_base import generator_of
 
-    cache, _ = ebt.observe(seen)
+    cache = ebt.observe(seen).cache
 
     @torch.inference_mode()
     def descend(seed: int) -> Any:
@@ -188,7 +194,7 @@ def passes(runner: Any, seen: NormalisedObservation) -> Contestant:
 
     from ebt_policy_ros.runtimes.torch_base import generator_of
 
-    cache, _ = runner.observe(seen)
+    cache = runner.observe(seen).cache
 
     @torch.inference_mode()
     def predict(seed: int) -> Any:
@@ -296,6 +302,8 @@ def table(result: Mapping[str, Any]) -> str:
     ]
     sampler, whole = result["sampler_ms"], result["camera_to_chunk_ms"]
     for name, label in LABELS.items():
+        if name not in sampler:
+            continue
         own = sampler[name]
         reach = f"{own['p10']:.2f}-{own['p90']:.2f}"
         line = f"{label:34}{own['p50']:10.2f}{reach:>18}{own['p50'] / sampler[REFERENCE]['p50']:8.2f}"

@@ -1,13 +1,15 @@
 """Measures a bundle's uncertainty score on closed-loop episodes that nothing was fitted on, and stores the calibration
 (threshold, quantiles, hash of the weights it belongs to) in the bundle's policy.json.
 
-With --data the score heads (what energy is to be expected, and how familiar an observation is) are fitted first.
+With --data what judges the chunks is trained first: the critic (how far from the expert's a chunk is expected to be)
+and the score heads (what energy is to be expected, and how familiar an observation is).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ EPISODES, SEED, ALPHA = 100, 20_000, 0.05
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``ebt-policy calibrate``."""
     parser.add_argument("--model", default="lift", help="bundle directory, or the name of one in models/")
-    parser.add_argument("--data", type=existing_directory, help="demonstrations: fit the score heads on them first")
+    parser.add_argument(
+        "--data", type=existing_directory, help="demonstrations: train critic and score heads on them first"
+    )
     parser.add_argument("--task", help="simulated task (default: the bundle's name)")
     parser.add_argument(
         "--episodes", type=whole_number(1), default=EPISODES, help=f"to measure on (default {EPISODES})"
@@ -41,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(f"--alpha: expected a share between 0 and 1, got {options.alpha}")
     model = find_model(options.model)
     if options.data is not None:
+        train_critic(model, options.data)
         fit_score_heads(model, options.data, options.processes)
     result = measure(model, options)
     if options.json is not None:
@@ -51,6 +56,14 @@ def run(options: argparse.Namespace) -> int:
         f"{result['episodes']} episodes: a new good episode raises a false alarm with probability {measured['alpha']:g}"
     )
     return 0
+
+
+def train_critic(model: Path, data: Path) -> None:
+    """Trains the bundle's critic on demonstrations."""
+    from ebt_policy_ros.training.fit_critic import fit_critic
+
+    with tempfile.TemporaryDirectory() as work_dir:
+        fit_critic(model, data, work_dir=work_dir)
 
 
 def fit_score_heads(model: Path, data: Path, processes: int) -> None:

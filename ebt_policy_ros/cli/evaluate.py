@@ -16,6 +16,7 @@ from ebt_policy_ros.cli.demo_record import DemoRecord, EpisodeRecord
 from ebt_policy_ros.cli.progress import Estimate, LiveLine
 from ebt_policy_ros.cli.results import write_json
 from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.policy.bundle import POLICY_METHODS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ebt_policy_ros.policy.bundle import Bundle
     from ebt_policy_ros.training.episodes import Job
 
-METHODS = ("ebt", "dp", "regression")
 SAMPLERS = ("ddpm100", "ddim16", "ddim10")
 ATTEMPTS = 2.5
 """An episode's default time limit in time limits of the task, which are those of one attempt: retry needs room."""
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=whole_number(1), help="episodes in parallel (default: one a core)")
     parser.add_argument("--steps", type=whole_number(1), help="gradient steps a chunk (default: the bundle's)")
     parser.add_argument(
-        "--policy", choices=METHODS, help="method (default: the bundle's); baselines are found at MODEL/<method>"
+        "--policy", choices=POLICY_METHODS, help="method (default: the bundle's); baselines are found at MODEL/<method>"
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="of a diffusion policy (default ddpm100)")
     parser.add_argument("--perturb", metavar="NAME", help="disturbance of every episode, such as teleport, or 'all'")

@@ -5,8 +5,8 @@
   ebt-policy train --config train.yaml --out out/lift        (keys: the options below, and every TrainSettings field)
 
 Camera encoders first, then the policy on their features; then, where the task can be simulated, the best of several
-snapshots is chosen by rollouts, score heads are fitted and the score is calibrated. The same command goes on where an
-interrupted one stopped.
+snapshots is chosen by rollouts, a critic and score heads are trained and the score is calibrated. The same command
+goes on where an interrupted one stopped.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from ebt_policy_ros.cli.arguments import whole_number
 from ebt_policy_ros.core.errors import SettingsError
-from ebt_policy_ros.training.settings import METHODS
+from ebt_policy_ros.policy.bundle import POLICY_METHODS
+from ebt_policy_ros.training.settings import STEPS
 
 if TYPE_CHECKING:
     from ebt_policy_ros.policy.bundle import Bundle
 
 DEMONSTRATIONS = 400
 SELECT_EPISODES = 30
-COMMAND_KEYS = ("demonstrations", "demonstration_seed", "processes", "calibrate", "select_episodes")
+COMMAND_KEYS = ("demonstrations", "demonstration_seed", "processes", "calibrate", "select_episodes", "critic_steps")
 """Keys of a configuration file that are this command's, not TrainSettings'."""
 
 
@@ -36,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="name of the task (such as lift); needed where there are no --data")
     parser.add_argument("--config", type=Path, help="YAML file of settings")
     parser.add_argument("--data", type=Path, help="demonstrations (default: data/<task>, recorded when missing)")
-    parser.add_argument("--method", choices=METHODS, help="ebt (default), a baseline, or the encoders alone")
+    parser.add_argument(
+        "--method", choices=(*POLICY_METHODS, "encoder"), help="ebt (default), a baseline, or the encoders alone"
+    )
     parser.add_argument("--encoder", type=Path, help="folder of trained encoders to use instead of training them")
     parser.add_argument("--encoder-steps", type=whole_number(0), help="of the encoders' training; 0: end to end")
     parser.add_argument("--out", type=Path, required=True, help="directory of the bundle, checkpoint and curve")
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"rollouts that choose among the snapshots of a simulated task (default {SELECT_EPISODES}; 0: the last)",
     )
     parser.add_argument("--steps", type=whole_number(1), help="gradient steps")
+    parser.add_argument("--critic-steps", type=whole_number(0), help="of the critic's training (default 1000); 0: none")
     parser.add_argument("--minutes", type=float, help="training time instead of steps")
     parser.add_argument("--batch", type=whole_number(1), help="observations a gradient step")
     parser.add_argument("--limit", type=whole_number(1), help="use only the first episodes")
@@ -72,13 +76,14 @@ def run(options: argparse.Namespace) -> int:
         _record(str(given["task"]), data, command)
     bundle = _train({key: str(value) if isinstance(value, Path) else value for key, value in given.items()})
     if bundle is not None:
-        _complete(bundle, Path(given["out"]), data, command)
+        out = Path(given["out"])
+        _complete(bundle, out, data, Path(given.get("encoder", out / "encoder")), command)
     sys.stderr.write(f"the result is in {given['out']}\n")
     return 0
 
 
-def _complete(bundle: Bundle, out: Path, data: Path, command: Mapping[str, Any]) -> None:
-    """Choose a snapshot and calibrate, as far as the task can be simulated."""
+def _complete(bundle: Bundle, out: Path, data: Path, encoder: Path, command: Mapping[str, Any]) -> None:
+    """Choose a snapshot, add what judges its chunks and calibrate, as far as the task can be simulated."""
     from ebt_policy_ros.sim.tasks import TASKS
 
     processes = int(command.get("processes", 2))
@@ -92,6 +97,11 @@ def _complete(bundle: Bundle, out: Path, data: Path, command: Mapping[str, Any])
         select(out, bundle.name, episodes, sampler=sampler, processes=processes)
     if bundle.method != "ebt" or not command.get("calibrate", True):
         return
+    critic_steps = int(command.get("critic_steps", STEPS["critic"]))
+    if critic_steps > 0:
+        from ebt_policy_ros.training.fit_critic import fit_critic
+
+        fit_critic(out, data, work_dir=out / "critic", encoder=encoder, steps=critic_steps)
     if is_simulated:
         _calibrate(out, data, bundle.name, processes)
         return

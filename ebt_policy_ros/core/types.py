@@ -109,8 +109,8 @@ class Minimum:
     gradient_norm: float = 0.0
     """Root mean square of dE/da at the last step."""
     terms: Mapping[str, float] = field(default_factory=dict)
-    """Further evidence for the uncertainty score, by name (such as ``expected_energy``, ``energy_scale``,
-    ``unfamiliarity``), as far as the bundle has heads for it."""
+    """Further evidence for the uncertainty score, by name (such as ``energy_scale``, ``unfamiliarity``,
+    ``expected_error``, ``usual_error``), as far as the bundle has heads or a critic for it."""
 
 
 @dataclass(frozen=True, slots=True)

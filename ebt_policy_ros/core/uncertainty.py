@@ -22,31 +22,28 @@ FEW_EPISODES = 100
 
 
 def score_name(terms: Mapping[str, float]) -> str:
-    """Which raw score the terms of a bundle allow: joint_energy, energy_residual, unfamiliarity or energy."""
-    residual = "expected_energy" in terms and "energy_scale" in terms
-    if residual:
-        return "joint_energy" if "unfamiliarity" in terms else "energy_residual"
-    return "unfamiliarity" if "unfamiliarity" in terms else "energy"
+    """Which raw score the terms of a bundle allow: joint_energy, unfamiliarity or energy."""
+    if "unfamiliarity" not in terms:
+        return "energy"
+    return "joint_energy" if "expected_error" in terms else "unfamiliarity"
 
 
-def energy_residual(minimum: Minimum) -> float:
-    """|E - expected_energy| / energy_scale; KeyError when the minimum lacks these terms."""
-    terms = minimum.terms
-    return abs(minimum.energy - terms["expected_energy"]) / max(terms["energy_scale"], 1e-12)
+def doubt(minimum: Minimum) -> float:
+    """The expected error of the chunk in units of the usual one; KeyError when the minimum lacks these terms."""
+    return minimum.terms["expected_error"] / max(minimum.terms["usual_error"], 1e-12)
 
 
 def raw_score(minimum: Minimum) -> float:
     """How doubtful a minimum is, in units of its own; higher is worse, infinite when anything is not finite.
 
-    With the terms: |E - expected_energy| / energy_scale + unfamiliarity, two-sided because unfamiliar observations
-    often give lower energies; unfamiliarity alone when only that exists (E alone is no comparison of observations);
-    the energy where a bundle has no terms.
+    With the terms: the doubt about the chunk at this observation plus the unfamiliarity of the observation, each about
+    one where a good episode is at its worst; unfamiliarity alone when only that exists (E alone is no comparison of
+    observations); the energy where a bundle has no terms.
     """
     name = score_name(minimum.terms)
-    score = 0.0 if name != "energy" else minimum.energy
-    if name in ("joint_energy", "energy_residual"):
-        score += energy_residual(minimum)
-    score += minimum.terms.get("unfamiliarity", 0.0)
+    score = minimum.energy if name == "energy" else minimum.terms["unfamiliarity"]
+    if name == "joint_energy":
+        score += doubt(minimum)
     return score if math.isfinite(score) and math.isfinite(minimum.energy) else math.inf
 
 

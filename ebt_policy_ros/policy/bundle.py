@@ -18,6 +18,10 @@ from ebt_policy_ros.core.errors import BundleError
 SCHEMA = 1
 POLICY_FILE = "policy.json"
 WEIGHTS_FILE = "weights.safetensors"
+POLICY_METHODS = ("ebt", "dp", "regression")
+"""Methods that command an arm; a bundle may also hold a 'critic' before it is joined to its policy."""
+JUDGES = ("heads.", "critic.")
+"""Beginnings of the names of tensors that judge a policy and leave its chunks alone."""
 _KEYS = ("name", "method", "architecture", "cameras", "joints", "statistics", "chunk", "minimiser", "weights")
 
 
@@ -79,7 +83,7 @@ class Bundle:
     """Statistics of commanded joint targets."""
     chunk: ChunkSpec
     tensors: Mapping[str, NDArray[np.float32]]
-    """``network.*`` the energy network; ``heads.*`` the score heads, when trained."""
+    """``network.*`` the energy network; ``heads.*`` the score heads and ``critic.*`` the critic, when trained."""
     method: str = "ebt"
     minimiser: MinimiserDefaults = field(default_factory=MinimiserDefaults)
     calibration: Mapping[str, Any] | None = None
@@ -94,9 +98,9 @@ class Bundle:
 
     @property
     def policy_sha256(self) -> str:
-        """Hash of the tensors that decide the chunks: score heads, which only judge them, left out."""
+        """Hash of the tensors that decide the chunks: score heads and critic, which only judge them, left out."""
         return hashlib.sha256(
-            _serialise({name: tensor for name, tensor in self.tensors.items() if not name.startswith("heads.")})
+            _serialise({name: tensor for name, tensor in self.tensors.items() if not name.startswith(JUDGES)})
         ).hexdigest()
 
     def with_hash(self) -> Bundle:

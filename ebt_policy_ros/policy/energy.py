@@ -40,16 +40,22 @@ def descend(
     *,
     create_graph: bool = False,
     detach: bool = True,
+    noise: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> Descent:
     """a <- a - alpha dE/da, ``steps`` times from ``start`` (B, H, D).
 
     ``create_graph``: keep the graph of every update so that a loss on the chunks trains the network (second order).
-    ``detach``: cut the graph between steps, so that each step answers only for itself.
+    ``detach``: cut the graph between steps, so that each step answers only for itself. ``noise``: standard deviation of
+    what is added before every step but the first, drawn from ``generator`` (on the CPU).
     """
     chunks, energies, norms = [start], [], []
     chunk = start
-    for _ in range(steps):
-        point = (chunk.detach() if detach else chunk).requires_grad_()
+    for step in range(steps):
+        point = chunk.detach() if detach else chunk
+        if noise > 0 and step > 0:
+            point = point + noise * torch.randn(point.shape, generator=generator).to(point)
+        point = point.requires_grad_()
         energy, gradient = energy_and_gradient(network, cache, point, create_graph=create_graph)
         chunk = point - network.step_size * gradient
         if not create_graph:

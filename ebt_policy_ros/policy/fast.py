@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ebt_policy_ros.policy.critic import CriticNetwork
 from ebt_policy_ros.policy.diffusion import DiffusionNetwork
 from ebt_policy_ros.policy.network import NORM_EPSILON, Block, EnergyNetwork, ObservationCache, Trunk
 from ebt_policy_ros.policy.regression import RegressionNetwork
@@ -205,6 +206,24 @@ class FastRegression(FastTrunk):
         count = cache[0].shape[1]
         normed, _ = self.forward(self.place.repeat(count, 1), cache)
         return torch.addmm(self.head_bias, normed, self.head).view(count, self.horizon, -1)
+
+
+class FastCritic(FastTrunk):
+    """The expected distances of a CriticNetwork."""
+
+    def __init__(self, network: CriticNetwork) -> None:
+        super().__init__(network)
+        with torch.no_grad():
+            self.token = network.action_token.weight.t().contiguous()
+            self.place = network.action_place + network.action_token.bias
+            self.head = network.head.weight[0] * network.head_norm.scale
+            self.head_bias = network.head.bias.clone()
+
+    def distances(self, cache: FastCache, chunks: Tensor) -> Tensor:
+        """chunks (B, H, D) normalised -> (B, H) expected mean squared distances to the expert's rows."""
+        x = torch.addmm(self.place.repeat(len(chunks), 1), chunks.reshape(-1, chunks.shape[2]), self.token)
+        normed, _ = self.forward(x, cache)
+        return (torch.mv(normed, self.head) + self.head_bias).exp().view(len(chunks), -1)
 
 
 def _layer(block: Block) -> _Layer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,17 @@ from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, as
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.fast import FastCache, prepare
 from ebt_policy_ros.policy.load import load_heads, load_network
+
+
+class Observed(NamedTuple):
+    """An observation as the networks see it."""
+
+    cache: FastCache
+    """Keys and values for the policy."""
+    terms: Tensor
+    """What the score heads say; empty without heads."""
+    critic: FastCache = ()
+    """Keys and values for the critic; empty without one."""
 
 
 class TorchRuntime:
@@ -41,7 +54,7 @@ class TorchRuntime:
         self.heads = load_heads(bundle)
         if self.heads is not None:
             self.heads.to(self.device)
-        self._seen: tuple[NormalisedObservation, FastCache, Tensor] | None = None
+        self._seen: tuple[NormalisedObservation, Observed] | None = None
 
     def minimise(
         self,
@@ -62,15 +75,17 @@ class TorchRuntime:
         for starts in (1, self.bundle.minimiser.more_starts):
             self.minimise(NormalisedObservation(grey, np.zeros(a.joints)), steps=2, starts=starts, seed=0)
 
-    def observe(self, observation: NormalisedObservation) -> tuple[FastCache, Tensor]:
-        """Keys and values of the observation, and the terms of its heads; encoded once, however often it is asked."""
+    def observe(self, observation: NormalisedObservation) -> Observed:
+        """What the networks make of an observation; encoded once, however often it is asked."""
         if self._seen is None or self._seen[0] is not observation:
             with torch.inference_mode():
                 features, positions = self._encode(observation)
-                cache = prepare(self.network.observe(features, positions))
-                terms = self.heads(features, positions)[0] if self.heads is not None else features.new_zeros(0)
-            self._seen = (observation, cache, terms)
-        return self._seen[1], self._seen[2]
+                self._seen = (observation, self._observed(features, positions))
+        return self._seen[1]
+
+    def _observed(self, features: Tensor, positions: Tensor) -> Observed:
+        terms = self.heads(features, positions)[0] if self.heads is not None else features.new_zeros(0)
+        return Observed(prepare(self.network.observe(features, positions)), terms)
 
     def forget(self) -> None:
         """The next chunk encodes its observation anew, even if it is the last one's."""

@@ -39,7 +39,7 @@ class WithoutEnergy(TorchRuntime):
         """The method's chunk; ``steps`` is not used. UnsupportedError when there is a ``warm_start``."""
         if warm_start is not None:
             raise UnsupportedError("warm_start: only an energy can be descended from a given chunk; switch it off")
-        return self.answer(self.observe(observation)[0], starts, seed)
+        return self.answer(self.observe(observation).cache, starts, seed)
 
     def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
         """The chunk at one observation, the encoder apart."""

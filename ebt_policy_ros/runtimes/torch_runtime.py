@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome, as_floats
 from ebt_policy_ros.policy.bundle import Bundle
-from ebt_policy_ros.policy.fast import FastCache, FastEnergy, repeat
+from ebt_policy_ros.policy.critic import EXPECTED_ERROR
+from ebt_policy_ros.policy.fast import FastCritic, FastEnergy, prepare, repeat
 from ebt_policy_ros.policy.heads import ScoreHeads
-from ebt_policy_ros.policy.load import load_heads, load_network
-from ebt_policy_ros.runtimes.torch_base import TorchRuntime, generator_of, spread_of
+from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
+from ebt_policy_ros.runtimes.torch_base import Observed, TorchRuntime, generator_of, spread_of
 
 __all__ = ["TorchMinimiser", "load_heads", "load_network"]
 
@@ -31,6 +32,9 @@ class TorchMinimiser(TorchRuntime):
         super().__init__(bundle, device, num_threads=num_threads)
         self.energy = FastEnergy(self.network)
         self.step_size = float(self.network.step_size)
+        critic = load_critic(bundle)
+        self._critic = None if critic is None else critic.to(self.device)
+        self._judge = None if self._critic is None else FastCritic(self._critic)
 
     def minimise(
         self,
@@ -44,23 +48,28 @@ class TorchMinimiser(TorchRuntime):
         """The best of ``starts`` candidates after ``steps`` gradient steps each; see core.minimise.
 
         ``network_evaluations`` counts forward-and-gradient passes and equals ``steps``; the result is scored by one
-        more forward pass without a gradient.
+        more forward pass without a gradient, and by one of the critic's where there is one.
         """
-        cache, terms = self.observe(observation)
-        return self.descend(cache, terms, self.starts(starts, generator_of(seed), warm_start), steps)
+        return self.descend(self.observe(observation), self.starts(starts, generator_of(seed), warm_start), steps)
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
         """Energy of ``chunk`` (H, D), normalised, at ``observation``."""
         a = self.network.architecture
         values = as_floats("chunk", chunk, (a.horizon, a.joints))
-        cache, _ = self.observe(observation)
+        cache = self.observe(observation).cache
         with torch.inference_mode():
             return float(self.energy.energy(cache, torch.from_numpy(values.copy())[None].float().to(self.device))[0])
 
+    def _observed(self, features: Tensor, positions: Tensor) -> Observed:
+        observed = super()._observed(features, positions)
+        if self._critic is None:
+            return observed
+        return observed._replace(critic=prepare(self._critic.observe(features, positions)))
+
     @torch.inference_mode()
-    def descend(self, cache: FastCache, terms: Tensor, start: Tensor, steps: int) -> Minimum:
+    def descend(self, observed: Observed, start: Tensor, steps: int) -> Minimum:
         """The minimum from candidates ``start`` (K, H, D) at one observation: the sampler, the encoder apart."""
-        cache = repeat(cache, len(start))
+        cache = repeat(observed.cache, len(start))
         chunks, energies, gradients = [start], [], []
         for _ in range(steps):
             energy, gradient = self.energy.energy_and_gradient(cache, chunks[-1])
@@ -69,23 +78,38 @@ class TorchMinimiser(TorchRuntime):
             chunks.append(torch.add(chunks[-1], gradient, alpha=-self.step_size))
         energies.append(self.energy.energy(cache, chunks[-1]))
         norms = [torch.linalg.vector_norm(gradient, 2, (1, 2)) for gradient in gradients]
-        flat = torch.cat([part.reshape(-1) for part in (*chunks, *energies, *norms, terms)])
-        return _choose(flat.cpu().double().numpy(), tuple(start.shape), steps)  # the one transfer
+        judged = self._expected_errors(observed, chunks)
+        flat = torch.cat([part.reshape(-1) for part in (*chunks, *energies, *norms, *judged, observed.terms)])
+        return _choose(flat.cpu().double().numpy(), tuple(start.shape), steps, bool(judged))  # the one transfer
+
+    def _expected_errors(self, observed: Observed, chunks: list[Tensor]) -> list[Tensor]:
+        """[(steps + 1, K)] of the executed rows, root mean square, normalised units; [] where no critic looked on."""
+        if self._judge is None or not observed.critic:
+            return []
+        candidates = torch.cat(chunks)
+        distances = self._judge.distances(repeat(observed.critic, len(candidates)), candidates)
+        return [distances[:, : self.bundle.chunk.execute_steps].mean(1).sqrt()]
 
 
-def _choose(numbers: Floats, shape: tuple[int, ...], steps: int) -> Minimum:
+def _choose(numbers: Floats, shape: tuple[int, ...], steps: int, has_critic: bool) -> Minimum:
     """The best candidate seen. One whose energy or gradient is not finite counts as standing where it last was.
 
-    ``numbers``: chunks (steps + 1, K, H, D), energies (steps + 1, K), gradients' norms (steps, K) and terms, in a row.
-    Plain loops over a few numbers: numpy takes 0.2 ms for them, a third of a descent step.
+    ``numbers``: chunks (steps + 1, K, H, D), energies (steps + 1, K), gradients' norms (steps, K), with a critic
+    expected errors (steps + 1, K), and terms, in a row. Plain loops over a few numbers: numpy takes 0.2 ms for them, a
+    third of a descent step.
     """
     count, size = shape[0], shape[0] * shape[1] * shape[2]
     chunks = numbers[: (steps + 1) * size].reshape(steps + 1, *shape)
     scalars = numbers[(steps + 1) * size :].tolist()
     energies, norms = scalars[: (steps + 1) * count], scalars[(steps + 1) * count : (2 * steps + 1) * count]
+    rest = scalars[(2 * steps + 1) * count :]
+    errors = rest[: (steps + 1) * count] if has_critic else []
     paths = [_Path(energies[k::count], norms[k::count]) for k in range(count)]
     chosen = min(range(count), key=lambda k: paths[k].best_energy)
     path = paths[chosen]
+    terms = dict(zip(ScoreHeads.TERMS, rest[len(errors) :], strict=False))
+    if has_critic:
+        terms[EXPECTED_ERROR] = errors[path.best_step * count + chosen]
     candidates = np.array([chunks[own.best_step, k] for k, own in enumerate(paths)])
     return Minimum(
         chunk=candidates[chosen],
@@ -97,7 +121,7 @@ def _choose(numbers: Floats, shape: tuple[int, ...], steps: int) -> Minimum:
         candidate_energies=np.array([own.best_energy for own in paths]),
         spread=spread_of(candidates, chosen),
         gradient_norm=path.norm / math.sqrt(size / count),
-        terms=dict(zip(ScoreHeads.TERMS, scalars[(2 * steps + 1) * count :], strict=False)),
+        terms=terms,
     )
 
 

@@ -75,6 +75,7 @@ def load_checkpoint(
         "data",
         "out",
         "encoder",
+        "policy",
         "steps",
         "minutes",
         "threads",

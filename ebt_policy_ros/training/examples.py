@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ebt_policy_ros.policy.bundle import Bounds
 from ebt_policy_ros.training import dataset
 from ebt_policy_ros.training.dataset import Demonstrations
 from ebt_policy_ros.training.optimise import unit_of
@@ -39,14 +40,23 @@ class Batch(NamedTuple):
 class Examples:
     """The rows of a data set as one run sees them: split, statistics, augmentation."""
 
-    def __init__(self, settings: TrainSettings, data: Demonstrations, device: torch.device) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        data: Demonstrations,
+        device: torch.device,
+        bounds: tuple[Bounds, Bounds] | None = None,
+    ) -> None:
+        """``bounds``: statistics of positions and actions of a policy to fit to; None: the data's own."""
         self.settings, self.data, self.device = settings, data, device
         training, held_out = dataset.split_episodes(data.num_episodes, settings.held_out, settings.seed)
         self.rows, self.held_out_rows = data.rows(training), data.rows(held_out or training)
         self.num_training, self.num_held_out = len(training), len(held_out)
         self.units = data.units or tuple(unit_of(name) for name in data.joint_names)
-        self.position_bounds = dataset.bounds_of(data.positions[self.rows], margin=0.05, min_range=0.02)
-        self.action_bounds = dataset.bounds_of(data.actions[self.rows], margin=0.05, min_range=0.02)
+        self.position_bounds, self.action_bounds = bounds or (
+            dataset.bounds_of(data.positions[self.rows], margin=0.05, min_range=0.02),
+            dataset.bounds_of(data.actions[self.rows], margin=0.05, min_range=0.02),
+        )
         self.positions = dataset.normalise(data.positions, self.position_bounds)
         self.keyframes = dataset.normalise(next_keyframes(data, self.units), self.position_bounds)
         self.features: NDArray[np.float32] | None = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.types import Minimum
-from ebt_policy_ros.core.uncertainty import energy_residual, raw_score
+from ebt_policy_ros.core.uncertainty import doubt, raw_score
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.training.rollout import Rollout, run_episodes
 
@@ -52,8 +52,8 @@ def _wins(negatives: Sequence[float], positives: Sequence[float]) -> NDArray[np.
 def scores_of(minimum: Minimum) -> dict[str, float]:
     """The raw score and its parts, for comparison."""
     terms, parts = minimum.terms, {"score": raw_score(minimum), "energy": minimum.energy}
-    if "expected_energy" in terms:
-        parts["energy_residual"] = energy_residual(minimum)
+    if "expected_error" in terms and "usual_error" in terms:
+        parts["doubt"] = doubt(minimum)
     if "unfamiliarity" in terms:
         parts["unfamiliarity"] = terms["unfamiliarity"]
     return parts

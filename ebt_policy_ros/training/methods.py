@@ -8,8 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.policy.critic import CriticNetwork, critic_loss, questionable
 from ebt_policy_ros.policy.diffusion import DiffusionNetwork, alphas_cumulative, diffusion_loss
 from ebt_policy_ros.policy.energy import calibrate_step_size, descend
+from ebt_policy_ros.policy.fast import FastEnergy, prepare
+from ebt_policy_ros.policy.load import load_network
 from ebt_policy_ros.policy.network import Architecture, EnergyNetwork
 from ebt_policy_ros.policy.regression import RegressionNetwork, regression_loss
 from ebt_policy_ros.training.examples import Batch
@@ -40,6 +45,10 @@ class Method(ABC):
     def predict(self, network: Any, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """(B, H, D) chunks as the policy would command them [normalised units]."""
 
+    def errors(self, network: Any, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """(B, H, any) what validation averages: how far the chunks are from the expert's [normalised units]."""
+        return (self.predict(network, features, batch, generator) - batch.chunks).abs()
+
 
 class EnergyMinimisation(Method):
     """EBT: reconstruct the expert's chunk by descending the energy."""
@@ -62,7 +71,9 @@ class EnergyMinimisation(Method):
         if s.random_descent_steps:
             steps = int(torch.randint(1, steps + 1, (1,), generator=generator))
         start = winning_starts(network, cache, targets, starts)
-        path = descend(network, cache, start, steps, create_graph=True, detach=s.detach)
+        path = descend(
+            network, cache, start, steps, create_graph=True, detach=s.detach, noise=s.step_noise, generator=generator
+        )
         loss = reconstruction_loss(path, targets, beta=s.loss_beta, joint_weights=self.joint_weights)
         if s.anchor > 0:
             loss = loss + s.anchor * anchor_loss(network, cache, path, targets, generator)
@@ -156,11 +167,53 @@ class Representation(Method):
         return chunk
 
 
+class Critic(Method):
+    """How far from the expert's a policy's chunks are: regressed on their distance in the demonstrations."""
+
+    def __init__(self, settings: TrainSettings, joint_weights: Tensor) -> None:
+        super().__init__(settings, joint_weights)
+        bundle = Bundle.load(str(settings.policy))
+        if bundle.method != "ebt":
+            raise SettingsError(f"policy: expected a bundle of method 'ebt', {settings.policy} is of '{bundle.method}'")
+        self.steps = bundle.minimiser.steps
+        self.policy = load_network(bundle).to(joint_weights.device)
+        self.energy = FastEnergy(self.policy)
+
+    def build(self, architecture: Architecture) -> CriticNetwork:
+        return CriticNetwork(architecture)
+
+    def loss(self, network: CriticNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        points = questionable(self.predict(network, features, batch, generator), generator)
+        cache = network.observe(features, batch.positions)
+        log_distances = network.log_distances(cache.repeat(len(points)), points.transpose(0, 1).flatten(0, 1))
+        return critic_loss(
+            log_distances, points.transpose(0, 1).flatten(0, 1), batch.chunks.repeat_interleave(len(points), 0)
+        )
+
+    @torch.no_grad()
+    def predict(self, network: CriticNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The policy's chunks, from random starts."""
+        cache = prepare(self.policy.observe(features, batch.positions))
+        chunks = torch.randn(batch.chunks.shape, generator=generator).to(features.device)
+        for _ in range(self.steps):
+            chunks = chunks - self.policy.step_size * self.energy.energy_and_gradient(cache, chunks)[1]
+        return chunks
+
+    @torch.no_grad()
+    def errors(self, network: CriticNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """(B, H, 1) absolute difference between predicted and real log distance of the policy's chunks."""
+        chunks = self.predict(network, features, batch, generator)
+        predicted = network.log_distances(network.observe(features, batch.positions), chunks)
+        real = ((chunks - batch.chunks).square().mean(2) + 1e-6).log()
+        return (predicted - real).abs()[..., None]
+
+
 METHODS: dict[str, type[Method]] = {
     "ebt": EnergyMinimisation,
     "dp": DiffusionPolicy,
     "regression": Regression,
     "encoder": Representation,
+    "critic": Critic,
 }
 
 

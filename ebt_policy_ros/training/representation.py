@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.network import Architecture, CameraEncoder
 from ebt_policy_ros.training.dataset import Demonstrations
 
@@ -105,6 +106,18 @@ class Encoder:
         except (OSError, ValueError, SafetensorError) as error:
             raise EncoderError(f"{folder} holds no trained encoder: {error}") from error
         return cls(Architecture.from_mapping(notes["architecture"]), tensors, notes["provenance"])
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Encoder:
+        """The encoders of a trained policy."""
+        prefix = "network."
+        tensors = {
+            name.removeprefix(prefix): torch.from_numpy(np.array(tensor))
+            for name, tensor in bundle.tensors.items()
+            if name.startswith(f"{prefix}encoders.")
+        }
+        notes = {"policy_sha256": bundle.policy_sha256, "training_cpu_s": bundle.provenance.get("encoder_cpu_s")}
+        return cls(Architecture.from_mapping(bundle.architecture), tensors, notes)
 
     def fill(self, network: nn.Module) -> None:
         """Put these encoders into ``network`` and freeze them there; EncoderError when they do not fit."""

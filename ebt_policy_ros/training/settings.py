@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.policy.bundle import POLICY_METHODS
 
-METHODS = ("ebt", "dp", "regression", "encoder")
-LEARNING_RATES = {"ebt": 1e-3, "dp": 1e-3, "regression": 1e-3, "encoder": 1e-3}
-STEPS = {"ebt": 2_500, "dp": 7_000, "regression": 2_000, "encoder": 3_000}
+METHODS = (*POLICY_METHODS, "encoder", "critic")
+LEARNING_RATES = {"ebt": 1e-2, "dp": 3e-3, "regression": 3e-3, "encoder": 1e-3, "critic": 1e-3}
+"""Of the policies: the best of 3e-4, 1e-3, 3e-3 and 1e-2 on Square (docs/training.md)."""
+STEPS = {"ebt": 1_500, "dp": 7_000, "regression": 2_000, "encoder": 3_000, "critic": 1_000}
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,10 @@ class TrainSettings:
     task: str | None = None
     """Name of the policy; None: the data set's task, which it must be otherwise."""
     method: str = "ebt"
-    """'ebt' (energy minimisation), 'dp' (Diffusion Policy), 'regression', or 'encoder' (the first stage alone)."""
+    """'ebt' (energy minimisation), 'dp' (Diffusion Policy), 'regression'; 'encoder' (the first stage alone), or
+    'critic' (how far from the expert's the chunks of ``policy`` are)."""
+    policy: str | None = None
+    """Folder of the 'ebt' bundle that a critic judges; its encoders and statistics are the critic's."""
     encoder: str | None = None
     """Folder of trained camera encoders to take and keep; None: they are trained first, into ``out/encoder``."""
     encoder_steps: int = STEPS["encoder"]
@@ -47,6 +52,8 @@ class TrainSettings:
     """K, unrolled."""
     random_descent_steps: bool = False
     """Draw the number of unrolled steps from 1..K at every gradient step."""
+    step_noise: float = 0.0
+    """Standard deviation of noise added between unrolled steps [normalised units]."""
     detach: bool = True
     """Cut the graph between descent steps."""
     anchor: float = 0.0
@@ -87,7 +94,7 @@ class TrainSettings:
     """Of the image encoders: 'float32', 'bfloat16', or 'auto' (bfloat16 where the processor computes in it)."""
     device: str = "auto"
     seed: int = 0
-    validate_every: int = 500
+    validate_every: int = 250
     """Gradient steps between validations."""
     checkpoint_every_s: float = 120.0
     snapshots: int = 6
@@ -115,6 +122,8 @@ class TrainSettings:
                 raise SettingsError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.method not in METHODS:
             raise SettingsError(f"method: expected one of {', '.join(METHODS)}, got '{self.method}'")
+        if (self.method == "critic") != (self.policy is not None):
+            raise SettingsError(f"policy: expected with method 'critic' and nowhere else, got {self.policy}")
         if self.num_steps < 1:
             raise SettingsError(f"steps: expected at least 1, got {self.steps}")
         if self.precision not in ("auto", "float32", "bfloat16"):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
-from ebt_policy_ros.policy.bundle import Bundle, CameraSpec, ChunkSpec, JointSpec, MinimiserDefaults
+from ebt_policy_ros.policy.bundle import Bounds, Bundle, CameraSpec, ChunkSpec, JointSpec, MinimiserDefaults
 from ebt_policy_ros.policy.network import Architecture
 from ebt_policy_ros.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ebt_policy_ros.training.dataset import Demonstrations
@@ -57,7 +57,9 @@ class Trainer:
         self.out, self.line = Path(settings.out), ProgressLine(report)
         self.device = torch.device(pick_device(settings.device))
         self.autocast = torch.bfloat16 if use_bfloat16(settings.precision, self.device) else None
-        self.examples = Examples(settings, demonstrations, self.device)
+        self.policy = Bundle.load(settings.policy) if settings.policy is not None else None
+        bounds = None if self.policy is None else self._bounds_of(self.policy)
+        self.examples = Examples(settings, demonstrations, self.device, bounds)
         self.fingerprint = demonstrations.fingerprint()
         self.method = make_method(settings, self.examples.joint_weights())
         # Shards of a batch on threads of their own: kernels this small gain nothing from threads inside them, and
@@ -66,11 +68,43 @@ class Trainer:
         self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         self._build()
 
+    def _bounds_of(self, policy: Bundle) -> tuple[Bounds, Bounds]:
+        """The statistics of the policy that a critic is for; SettingsError when it is not one of this data."""
+        for name, ours, wanted in (
+            ("joints", tuple(self.data.joint_names), policy.joint_names),
+            ("cameras", tuple(self.data.cameras), tuple(camera.name for camera in policy.cameras)),
+        ):
+            if ours != wanted:
+                raise SettingsError(f"policy: its {name} are {', '.join(wanted)}; the data set's are {', '.join(ours)}")
+        if self.settings.horizon != policy.chunk.horizon:
+            raise SettingsError(f"horizon: expected the policy's {policy.chunk.horizon}, got {self.settings.horizon}")
+        return policy.positions, policy.actions
+
     def _build(self) -> None:
+        torch.manual_seed(self.settings.seed)
+        self.network = self.method.build(self._architecture())
+        if self.encoder is not None:
+            self.encoder.fill(self.network)
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        if self.encoder is not None:
+            given = self.settings.encoder
+            folder = Path(given) if given is not None else self.out / "encoder"
+            self.examples.encode_once(self.network, folder, self.autocast, self.line.say)
+        batch, generator = self.examples.shard(0, 0)
+        with torch.no_grad():
+            features = self.features(batch)
+        self.method.begin(self.network, features, batch, generator)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(parameter_groups(self.network, self.settings), betas=(0.9, 0.98))
+        self.base_rates = [group["lr"] for group in self.optimiser.param_groups]
+
+    def _architecture(self) -> Architecture:
+        if self.policy is not None:
+            return Architecture.from_mapping(self.policy.architecture)
         height, width = next(iter(self.data.images.values())).shape[1:3]
         s = self.settings
-        torch.manual_seed(s.seed)
-        architecture = Architecture(
+        return Architecture(
             cameras=self.data.cameras,
             height=height,
             width=width,
@@ -80,21 +114,6 @@ class Trainer:
             layers=s.layers,
             keypoints=s.keypoints,
         )
-        self.network = self.method.build(architecture)
-        if self.encoder is not None:
-            self.encoder.fill(self.network)
-        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        if self.encoder is not None:
-            folder = Path(s.encoder) if s.encoder is not None else self.out / "encoder"
-            self.examples.encode_once(self.network, folder, self.autocast, self.line.say)
-        batch, generator = self.examples.shard(0, 0)
-        with torch.no_grad():
-            features = self.features(batch)
-        self.method.begin(self.network, features, batch, generator)
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(parameter_groups(self.network, s), betas=(0.9, 0.98))
-        self.base_rates = [group["lr"] for group in self.optimiser.param_groups]
 
     def features(self, batch: Batch, network: torch.nn.Module | None = None) -> Tensor:
         """(B, cameras, F): the batch's own, or those of the network's encoders, with their graph."""
@@ -142,7 +161,7 @@ class Trainer:
             batch = self.examples.at(part, None)
             with torch.no_grad():
                 features = self.features(batch, self.average)
-            errors.append((self.method.predict(self.average, features, batch, generator) - batch.chunks).abs())
+            errors.append(self.method.errors(self.average, features, batch, generator))
         error = torch.cat(errors)
         return {
             "error": float(error.mean()),
@@ -153,7 +172,9 @@ class Trainer:
     def provenance(self, progress: Progress) -> dict[str, object]:
         """Everything needed to train this again, and what it cost."""
         s = self.settings
-        kept = {k: v for k, v in asdict(s).items() if k not in ("data", "out", "encoder", "threads", "device")}
+        places = ("data", "out", "encoder", "policy", "threads", "device")
+        kept = {k: v for k, v in asdict(s).items() if k not in places}
+        kept |= {"steps": None if s.minutes is not None else s.num_steps, "learning_rate": s.base_rate}
         notes: dict[str, object] = {
             "data": {
                 "task": self.data.task,
@@ -276,7 +297,9 @@ def train(settings: TrainSettings, report: Callable[[str], None] | None = None) 
     if settings.method == "encoder":
         return Trainer(settings, data, report=report).run()
     encoder = None
-    if settings.encoder is not None:
+    if settings.policy is not None:
+        encoder = Encoder.of(Bundle.load(settings.policy))
+    elif settings.encoder is not None:
         encoder = Encoder.load(Path(settings.encoder))
     elif settings.encoder_steps > 0:
         encoder = _own_encoder(settings, data, report)

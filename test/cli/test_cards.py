@@ -28,6 +28,7 @@ NOTES = {
     "encoder": ENCODER,
     "device": "cpu",
     "torch": "9.9",
+    "critic": {"training": {"method": "critic", "batch": 64, "learning_rate": 0.002}, "gradient_steps": 900},
     "heads": {"rows": 812, "episodes": 40, "seed": 30000},
     "calibration": {"episodes": 60, "successes": 58, "first_seed": 20000},
     "selection": {
@@ -53,7 +54,7 @@ def models(tmp_path: Path) -> Path:
     tensors = {name: tensor * 1.5 for name, tensor in bundle.tensors.items()}
     training = {"method": "dp", "steps": 3500, "learning_rate": 5e-4}
     notes = {**NOTES, "training": training, "training_cpu_s": 295.4, "gradient_steps": 3500, "selection": None}
-    del notes["heads"], notes["calibration"]
+    del notes["critic"], notes["heads"], notes["calibration"]
     baseline = replace(bundle, tensors=tensors, method="dp", calibration=None, provenance=notes)
     baseline.with_hash().save(directory / "dp")
     return directory.parent
@@ -99,7 +100,9 @@ def test_a_card_holds_the_numbers_of_its_files(models):
     assert "30 demonstrations (rosbag2): 27 for training (4321 rows, 50 ms apart), 3 held out" in text
     assert "`f00d`" in text
     assert "| camera encoders, once for all methods | - | 2800 | 64 | 0.001 | 816 | - |" in text
-    assert "| EBT | . | 2000 | 32 | 0.001 | 604 | step 2000 (2000: 29 of 30, 2500: 13 of 15) |" in text
+    assert "| EBT | . | 2000 | 32 | 0.01 | 604 | step 2000 (2000: 29 of 30, 2500: 13 of 15) |" in text
+    assert "| critic, which judges the energy's chunks | . | 900 | 64 | 0.002 | not recorded | - |" in text
+    assert "in the critic" in text
     assert "| diffusion | `dp/` | 3500 | not recorded | 0.0005 | 295 | no: the last state |" in text
     assert "alpha 0.05, n 100, threshold 950. Measured on 60 calm episodes" in text
     assert "of which 58 succeeded" in text
@@ -160,6 +163,8 @@ def test_the_commands_are_those_that_made_it(models):
         f"{train} --method ebt --data data/can --out out/can --encoder out/can/encoder --steps 2500 --batch 32 "
         "--no-detach --shards 1 --snapshots 5",
         "ebt-policy select out/can --episodes 30 --seed 6000",
+        "python -m ebt_policy_ros.training.fit_critic --model out/can --data data/can "
+        "--encoder out/can/encoder --steps 900",
         "python -m ebt_policy_ros.training.fit_heads --model out/can --data data/can --episodes 40 --seed 30000",
         "ebt-policy calibrate --model out/can --episodes 60 --seed 20000 --alpha 0.05",
         f"{train} --method dp --data data/can --out out/can/dp --encoder out/can/encoder --steps 3500 "

@@ -28,16 +28,16 @@ def minimum(energy: float = 0.0, **terms: float) -> Minimum:
     return Minimum(np.zeros((2, 1)), energy, np.zeros(3), Outcome.DESCENDED, 2, 2, np.zeros(1), terms=terms)
 
 
-def test_the_raw_score_is_two_sided_scaled_and_adds_unfamiliarity() -> None:
-    terms = {"expected_energy": -1.0, "energy_scale": 0.5}
-    assert raw_score(minimum(0.0, **terms)) == raw_score(minimum(-2.0, **terms)) == 2.0
-    assert raw_score(minimum(0.0, unfamiliarity=0.25, **terms)) == 2.25
+def test_the_raw_score_adds_doubt_in_usual_errors_and_unfamiliarity() -> None:
+    terms = {"expected_error": 0.1, "usual_error": 0.05}
+    assert raw_score(minimum(-7.0, unfamiliarity=0.25, **terms)) == 2.25
     assert raw_score(minimum(7.0)) == 7.0
     assert raw_score(minimum(7.0, unfamiliarity=0.25)) == 0.25
     assert raw_score(minimum(math.nan, unfamiliarity=0.25)) == math.inf
     assert raw_score(minimum(0.0, unfamiliarity=math.nan)) == math.inf
+    assert raw_score(minimum(0.0, unfamiliarity=1.0, expected_error=0.1, usual_error=math.nan)) == math.inf
     names = [score_name(m.terms) for m in (minimum(), minimum(unfamiliarity=1.0), minimum(**terms))]
-    assert names == ["energy", "unfamiliarity", "energy_residual"]
+    assert names == ["energy", "unfamiliarity", "energy"]
     assert score_name({**terms, "unfamiliarity": 1.0}) == "joint_energy"
 
 

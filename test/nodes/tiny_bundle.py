@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ebt_policy_ros.policy.bundle import Bounds, Bundle, CameraSpec, ChunkSpec, JointSpec
+from ebt_policy_ros.policy.critic import CriticNetwork
 from ebt_policy_ros.policy.network import Architecture, EnergyNetwork
 
 JOINTS = (*(f"panda_joint{i}" for i in range(1, 8)), "panda_finger_joint1")
@@ -22,7 +23,7 @@ def make_tiny_bundle(directory: Path) -> Path:
     architecture = Architecture(
         CAMERAS, SIZE, SIZE, len(JOINTS), 16, model_width=16, layers=1, heads=2, channels=(8, 8, 8), keypoints=4
     )
-    network = EnergyNetwork(architecture)
+    network, critic = EnergyNetwork(architecture), CriticNetwork(architecture).without_encoders()
     # A random descent may go several units far; it must stay within the limits on jumps.
     reach = np.array([0.02] * 7 + [0.001])
     bounds = Bounds(tuple(HOME - reach), tuple(HOME + reach))
@@ -34,7 +35,10 @@ def make_tiny_bundle(directory: Path) -> Path:
         positions=bounds,
         actions=bounds,
         chunk=ChunkSpec(16, 0.05, 8),
-        tensors={f"network.{name}": value.numpy() for name, value in network.state_dict().items()},
+        tensors={
+            **{f"network.{name}": value.numpy() for name, value in network.state_dict().items()},
+            **{f"critic.{name}": value.numpy() for name, value in critic.state_dict().items()},
+        },
     ).with_hash()
     calibration = {
         "score": "energy",

@@ -85,3 +85,21 @@ def test_images_of_another_size_are_resized():
     prepared = net.prepare(grey)
     assert prepared.shape == (1, 3, small.SIZE, small.SIZE)
     torch.testing.assert_close(prepared, torch.ones_like(prepared))
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_noise_comes_between_the_steps_and_from_its_generator(detach):
+    net = small.network()
+    cache, start = cache_and_start(net)
+
+    def path(noise, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        return descend(net, cache, start, 2, create_graph=True, detach=detach, noise=noise, generator=generator)
+
+    still, first, again, other = path(0.0), path(0.1), path(0.1), path(0.1, seed=1)
+    assert torch.equal(first.chunks[1], still.chunks[1])  # none before the first step
+    assert torch.equal(first.chunks[2], again.chunks[2])
+    assert not torch.equal(first.chunks[2], other.chunks[2])
+    away = float((first.chunks[2] - still.chunks[2]).detach().square().mean().sqrt())
+    assert away == pytest.approx(0.1, rel=0.5)
+    torch.autograd.grad(first.chunks[2].sum(), net.head.weight)  # training passes through it

@@ -5,7 +5,7 @@ import torch
 
 from ebt_policy_ros.policy.diffusion import alphas_cumulative
 from ebt_policy_ros.policy.energy import energy_and_gradient
-from ebt_policy_ros.policy.fast import FastDiffusion, FastEnergy, FastRegression, prepare, repeat
+from ebt_policy_ros.policy.fast import FastCritic, FastDiffusion, FastEnergy, FastRegression, prepare, repeat
 from ebt_policy_ros.policy.load import make_network
 
 from . import small
@@ -61,6 +61,15 @@ def test_the_regressed_chunk_is_the_networks():
     net = scrambled("regression")
     cache = observed(net, 3)
     torch.testing.assert_close(FastRegression(net).chunk(prepare(cache)), net(cache), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_expected_distances_are_the_critics(count):
+    net = scrambled("critic")
+    cache, chunks = observed(net, count), torch.randn(count, small.HORIZON, small.JOINTS, dtype=torch.float64)
+    wanted = net.log_distances(cache, chunks).exp()
+    torch.testing.assert_close(FastCritic(net).distances(prepare(cache), chunks), wanted, rtol=1e-6, atol=1e-9)
+    assert wanted.std() > 0
 
 
 def test_the_noise_schedule_is_the_one_of_diffusers():

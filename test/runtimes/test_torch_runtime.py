@@ -7,6 +7,7 @@ from ebt_policy_ros.core.errors import BundleError, ShapeError
 from ebt_policy_ros.core.types import Outcome
 from ebt_policy_ros.policy.energy import descend
 from ebt_policy_ros.policy.heads import ScoreHeads
+from ebt_policy_ros.policy.load import make_network
 from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
 
 
@@ -100,17 +101,37 @@ def test_a_descent_that_stops_being_finite_ends_where_it_last_was(minimiser, mon
 
 
 def test_heads_come_out_as_terms(net):
-    heads = ScoreHeads(net.architecture.camera_features + small.JOINTS)
+    heads = ScoreHeads(net.architecture.camera_features + small.JOINTS, centres=3)
     heads.energy_centre.fill_(3.0)
     tensors = {f"network.{k}": v.detach().numpy() for k, v in net.state_dict().items()}
     tensors |= {f"heads.{k}": v.detach().numpy() for k, v in heads.state_dict().items()}
     minimum = TorchMinimiser(small.bundle_of(net, tensors=tensors), "cpu").minimise(
         small.observation(), steps=2, starts=1, seed=0
     )
-    assert set(minimum.terms) == {"expected_energy", "energy_scale", "unfamiliarity"}
+    assert tuple(minimum.terms) == ScoreHeads.TERMS
     assert minimum.terms["expected_energy"] == pytest.approx(3.0, abs=1.0)
     assert minimum.terms["energy_scale"] > 0
     assert minimum.terms["unfamiliarity"] > 0
+
+
+@pytest.mark.parametrize("starts", [1, 3])
+def test_the_critic_judges_the_chosen_chunk_and_leaves_it_alone(net, starts):
+    critic = make_network("critic", small.architecture()).requires_grad_(False)
+    critic.head.weight.mul_(30)  # so that chunks differ
+    without = small.bundle_of(net)
+    tensors = {f"critic.{k}": v.numpy() for k, v in critic.without_encoders().state_dict().items()}
+    judged, plain = (
+        TorchMinimiser(bundle, "cpu").minimise(small.observation(), steps=2, starts=starts, seed=1)
+        for bundle in (small.bundle_of(net, tensors={**without.tensors, **tensors}), without)
+    )
+    np.testing.assert_array_equal(judged.chunk, plain.chunk)
+    assert plain.terms == {}
+    features = net.features((net.prepare(torch.from_numpy(small.observation().images["front"].copy())[None]),))
+    positions = torch.from_numpy(small.observation().positions.copy()).float()[None]
+    chunk = torch.from_numpy(judged.chunk).float()[None]
+    distances = critic.log_distances(critic.observe(features, positions), chunk).exp()
+    wanted = float(distances[0, :2].detach().mean().sqrt())  # the two rows that are executed
+    assert judged.terms == {"expected_error": pytest.approx(wanted, rel=1e-4)}
 
 
 def test_pictures_of_any_size_are_taken(minimiser):

@@ -42,13 +42,14 @@ def familiar(count=600, seed=0):
     positions = torch.rand((count, 2), generator=generator) * 2 - 1
     noise = torch.randn(count, generator=generator) * torch.where(positions[:, 0] > 0, 0.5, 0.05)
     energies = -40 + 5 * features[:, 0, 0] + noise
-    return Familiar(features, positions, energies, torch.arange(count) % 4 == 0)
+    errors = torch.linspace(0.0, 1.0, count)
+    return Familiar(features, positions, energies, errors, torch.arange(count) % 4 == 0)
 
 
 def test_heads_learn_the_expected_energy_and_its_spread():
     heads = fit_heads.fit(familiar(), steps=200)
     fresh = familiar(seed=1)
-    expected, scale, _ = heads(fresh.features, fresh.positions).unbind(1)
+    expected, scale, _, _ = heads(fresh.features, fresh.positions).unbind(1)
     residual = (fresh.energies - expected).abs()
     assert residual.mean() < 0.5 * (fresh.energies - fresh.energies.mean()).abs().mean()
     wide = fresh.positions[:, 0] > 0.3
@@ -61,15 +62,34 @@ def test_what_is_far_from_the_data_is_unfamiliar():
     fresh = familiar(seed=1)
     near = heads(fresh.features, fresh.positions)[:, 2]
     far = heads(fresh.features * 3, fresh.positions * 3)[:, 2]
-    assert 0.5 < near.median() < 2
+    assert 0.85 < float((near < 1).float().mean()) < 0.99
     assert measure.auroc(near.tolist(), far.tolist()) > 0.9
+
+
+def test_what_fits_no_group_is_unfamiliar_though_each_part_is_usual():
+    """Two phases of a task, each with its own picture: the picture of one with the joints of the other."""
+    known = familiar()
+    phase = torch.sign(known.positions[:, :1])
+    features = known.features * 0.1 + phase[:, None]
+    heads = fit_heads.fit(known._replace(features=features, positions=known.positions * 0.1 + phase), steps=1)
+    swapped = heads(features, known.positions * 0.1 - phase)[:, 2]
+    assert float(swapped.min()) > 1.5
+
+
+def test_one_unit_of_doubt_is_exceeded_by_one_in_twenty():
+    known = familiar()
+    heads = fit_heads.fit(known, steps=1)
+    assert float(heads.usual_error) == pytest.approx(0.95, abs=0.01)
+    blind = fit_heads.fit(known._replace(errors=torch.full((600,), torch.nan)), steps=1)
+    assert torch.isnan(blind.usual_error)
 
 
 def test_heads_enter_the_bundle_and_drop_its_calibration(tmp_path):
     data = Demonstrations.load(demonstrations.write(tmp_path / "data"))
     trained = small.network()
     bundle = replace(small.bundle_of(trained), calibration={"weights_sha256": "old"})
-    known = fit_heads.from_demonstrations(bundle, trained.requires_grad_(False), data, rows=40, seed=0)
+    known = fit_heads.from_demonstrations(fit_heads.Encoder(bundle), data, rows=40, seed=0)
+    assert torch.isnan(known.errors).all()  # no critic
     assert known.features.shape == (40, 1, trained.architecture.camera_features)
     assert known.for_spread.any()
     assert not known.for_spread.all()
@@ -78,13 +98,13 @@ def test_heads_enter_the_bundle_and_drop_its_calibration(tmp_path):
     assert loaded.calibration is None
     assert loaded.weights_sha256 == saved.weights_sha256 != bundle.weights_sha256
     terms = TorchMinimiser(loaded, "cpu").minimise(small.observation(), steps=1, starts=1, seed=0).terms
-    assert set(terms) == {"expected_energy", "energy_scale", "unfamiliarity"}
+    assert set(terms) == {"expected_energy", "energy_scale", "unfamiliarity", "usual_error"}
 
 
 def test_only_successful_episodes_are_familiar():
     failed = Rollout(0, success=False, positions=[np.zeros(3)], images={"front": [np.zeros((16, 16, 3), np.uint8)]})
     with pytest.raises(EbtPolicyError, match="no episode"):
-        fit_heads.from_rollouts(small.bundle_of(small.network()), small.network(), [failed], 0)
+        fit_heads.from_rollouts(fit_heads.Encoder(small.bundle_of(small.network())), [failed], 0)
 
 
 @pytest.fixture

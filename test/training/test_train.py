@@ -42,6 +42,7 @@ def test_a_run_leaves_a_bundle_that_minimises(settings):
     assert bundle.weights_sha256 == trained.weights_sha256
     assert [joint.unit for joint in bundle.joints] == ["rad", "rad", "m"]
     assert bundle.provenance["gradient_steps"] == 6
+    assert bundle.provenance["training"]["learning_rate"] == settings.base_rate  # not None: defaults change
     minimum = TorchMinimiser(bundle, "cpu").minimise(small.observation(), steps=2, starts=1, seed=0)
     assert np.isfinite(minimum.energy)
     assert any("held" in line or "error" in line for line in lines)
