@@ -74,7 +74,7 @@ setup(
         "sim": SIMULATION,
         "baselines": BASELINES,
         "data": DATA,
-        "train": [*SIMULATION, *BASELINES, "tqdm>=4"],
+        "train": [*SIMULATION, *BASELINES, "tqdm>=4", "scipy>=1.7"],  # scipy: k-means of familiar observations
         "test": TESTS,
     },
     cmdclass=commands,
