@@ -298,7 +298,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines = [
         f"{result['processor']}, {settings['device']}, {settings['threads']} CPU thread(s), torch "
         f"{result['versions']['torch']}; medians of {settings['repeats']} rounds [ms], {result['clock']}",
-        f"{'':34}{'sampler':>10}{'p10-p90':>18}{'ratio':>8}{'camera to chunk':>18}{'ratio':>8}",
+        f"{'':44}{'sampler':>10}{'p10-p90':>18}{'ratio':>8}{'camera to chunk':>18}{'ratio':>8}",
     ]
     sampler, whole = result["sampler_ms"], result["camera_to_chunk_ms"]
     for name, label in LABELS.items():
@@ -306,7 +306,7 @@ def table(result: Mapping[str, Any]) -> str:
             continue
         own = sampler[name]
         reach = f"{own['p10']:.2f}-{own['p90']:.2f}"
-        line = f"{label:34}{own['p50']:10.2f}{reach:>18}{own['p50'] / sampler[REFERENCE]['p50']:8.2f}"
+        line = f"{label:44}{own['p50']:10.2f}{reach:>18}{own['p50'] / sampler[REFERENCE]['p50']:8.2f}"
         if name in whole:
             line += f"{whole[name]['p50']:18.2f}{whole[name]['p50'] / whole[REFERENCE]['p50']:8.2f}"
         lines.append(line)
