@@ -107,7 +107,8 @@ def draw_curves(runs: Sequence[Run], path: Path) -> Path:
             intervals = [wilson(sum(outcomes), len(outcomes)) for outcomes in run.outcomes]
             label = None if run.label in labelled else run.label
             labelled.add(run.label)
-            axes.plot(run.cpu_s, rates, "o-", color=colour, markersize=3.5, label=label)
+            is_short = run.sampler is not None and run.sampler.startswith("ddim")
+            axes.plot(run.cpu_s, rates, "o--" if is_short else "o-", color=colour, markersize=3.5, label=label)
             axes.fill_between(run.cpu_s, *zip(*intervals, strict=True), color=colour, alpha=0.12, linewidth=0)
         axes.axhline(TARGET, color="#444444", linewidth=0.8, linestyle=":")
         axes.set(
