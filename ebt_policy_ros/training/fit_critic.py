@@ -28,27 +28,29 @@ def fit_critic(
 ) -> Bundle:
     """Train the critic of the bundle in ``model_dir`` on the demonstrations, and save it there.
 
-    Checkpoint and curve go to ``work_dir`` (``model_dir``/critic if None), from which an interrupted training goes on.
+    Checkpoint and curve go to a folder in ``work_dir`` (``model_dir``/critic if None); an interrupted training
+    goes on there.
     ``encoder``: folder in which the policy's encoders have left the features of these demonstrations. Drops score
     heads and calibration: run fit_heads and calibrate next. Raises what ``training.train`` raises.
     """
-    chunk = Bundle.load(model_dir).chunk
-    work_dir = Path(work_dir or Path(model_dir) / "critic")
+    policy = Bundle.load(model_dir)
+    # A folder for each policy: a checkpoint must not go on as the critic of another one.
+    out = Path(work_dir or Path(model_dir) / "critic") / policy.policy_sha256[:12]
     settings = TrainSettings(
         data=str(data_dir),
-        out=str(work_dir),
+        out=str(out),
         method="critic",
         policy=str(model_dir),
         encoder=None if encoder is None else str(encoder),
         steps=steps,
         seed=seed,
         snapshots=1,
-        horizon=chunk.horizon,
-        execute_steps=chunk.execute_steps,
+        horizon=policy.chunk.horizon,
+        execute_steps=policy.chunk.execute_steps,
     )
     critic = train(settings, report)
     assert critic is not None  # only an encoder's training has no bundle
-    return with_critic(Bundle.load(model_dir), critic).save(model_dir)
+    return with_critic(policy, critic).save(model_dir)
 
 
 def with_critic(bundle: Bundle, critic: Bundle) -> Bundle:

@@ -52,7 +52,7 @@ class Familiar(NamedTuple):
     """(N,) bool: kept for fitting spreads and units."""
 
 
-class Encoder:
+class ObservationEncoder:
     """The networks of a bundle that look at observations one batch after another."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -86,7 +86,7 @@ class Encoder:
         return distances[:, : self.bundle.chunk.execute_steps].mean(1).sqrt()
 
 
-def from_demonstrations(encoder: Encoder, data: Demonstrations, rows: int, seed: int) -> Familiar:
+def from_demonstrations(encoder: ObservationEncoder, data: Demonstrations, rows: int, seed: int) -> Familiar:
     """Up to ``rows`` observations of all demonstrations; those of every fifth episode are for the spreads."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(data.positions), min(rows, len(data.positions)), replace=False))
@@ -97,7 +97,7 @@ def from_demonstrations(encoder: Encoder, data: Demonstrations, rows: int, seed:
     return Familiar(*encoded, torch.from_numpy(episode % 5 == 0))
 
 
-def from_rollouts(encoder: Encoder, rollouts: Sequence[Rollout], seed: int) -> Familiar:
+def from_rollouts(encoder: ObservationEncoder, rollouts: Sequence[Rollout], seed: int) -> Familiar:
     """Observations of the policy's own successful episodes; those of every second episode are for the spreads."""
     good = [rollout for rollout in rollouts if rollout.success]
     if not good:
@@ -193,7 +193,7 @@ def fit_heads(
     from ``seed`` on), and save it. Drops a calibration: run calibrate next."""
     say = report or (lambda text: sys.stderr.write(text + "\n") and None)
     bundle = Bundle.load(model_dir)
-    encoder = Encoder(bundle)
+    encoder = ObservationEncoder(bundle)
     parts = [from_demonstrations(encoder, Demonstrations.load(data_dir), rows, seed)]
     say(f"{len(parts[0].energies)} observations of the demonstrations encoded")
     if episodes:

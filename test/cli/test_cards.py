@@ -100,7 +100,7 @@ def test_a_card_holds_the_numbers_of_its_files(models):
     assert "30 demonstrations (rosbag2): 27 for training (4321 rows, 50 ms apart), 3 held out" in text
     assert "`f00d`" in text
     assert "| camera encoders, once for all methods | - | 2800 | 64 | 0.001 | 816 | - |" in text
-    assert "| EBT | . | 2000 | 32 | 0.01 | 604 | step 2000 (2000: 29 of 30, 2500: 13 of 15) |" in text
+    assert "| EBT | . | 2000 | 32 | 0.003 | 604 | step 2000 (2000: 29 of 30, 2500: 13 of 15) |" in text
     assert "| critic, which judges the energy's chunks | . | 900 | 64 | 0.002 | not recorded | - |" in text
     assert "in the critic" in text
     assert "| diffusion | `dp/` | 3500 | not recorded | 0.0005 | 295 | no: the last state |" in text

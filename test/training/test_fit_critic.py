@@ -43,7 +43,7 @@ def test_a_bundle_gets_a_critic_and_keeps_its_policy(model, data, tmp_path):
     assert bundle.policy_sha256 == before.policy_sha256
     assert bundle.calibration is None
     assert bundle.provenance["critic"]["gradient_steps"] == 4
-    judged = Bundle.load(tmp_path / "critic")
+    judged = Bundle.load(tmp_path / "critic" / before.policy_sha256[:12])
     assert (judged.method, judged.positions) == ("critic", before.positions)
     assert not any("encoders" in name for name in bundle.tensors if name.startswith("critic."))
     observation = small.observation()

@@ -88,7 +88,7 @@ def test_heads_enter_the_bundle_and_drop_its_calibration(tmp_path):
     data = Demonstrations.load(demonstrations.write(tmp_path / "data"))
     trained = small.network()
     bundle = replace(small.bundle_of(trained), calibration={"weights_sha256": "old"})
-    known = fit_heads.from_demonstrations(fit_heads.Encoder(bundle), data, rows=40, seed=0)
+    known = fit_heads.from_demonstrations(fit_heads.ObservationEncoder(bundle), data, rows=40, seed=0)
     assert torch.isnan(known.errors).all()  # no critic
     assert known.features.shape == (40, 1, trained.architecture.camera_features)
     assert known.for_spread.any()
@@ -104,7 +104,7 @@ def test_heads_enter_the_bundle_and_drop_its_calibration(tmp_path):
 def test_only_successful_episodes_are_familiar():
     failed = Rollout(0, success=False, positions=[np.zeros(3)], images={"front": [np.zeros((16, 16, 3), np.uint8)]})
     with pytest.raises(EbtPolicyError, match="no episode"):
-        fit_heads.from_rollouts(fit_heads.Encoder(small.bundle_of(small.network())), [failed], 0)
+        fit_heads.from_rollouts(fit_heads.ObservationEncoder(small.bundle_of(small.network())), [failed], 0)
 
 
 @pytest.fixture
