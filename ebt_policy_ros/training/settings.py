@@ -15,7 +15,7 @@ STEPS = {"ebt": 2_500, "dp": 7_000, "regression": 2_000, "encoder": 3_000, "crit
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training run; the defaults are those of the shipped bundles."""
+    """Settings of one training run; what a shipped bundle was trained with is in its card."""
 
     data: str
     """Demonstrations: a folder, a file or a YAML that describes them."""
