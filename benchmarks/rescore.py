@@ -18,7 +18,7 @@ from torch import Tensor
 from ebt_policy_ros.core.cycle import continued
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.policy.bundle import Bounds, Bundle
-from ebt_policy_ros.policy.critic import CriticNetwork
+from ebt_policy_ros.policy.critic import CriticNetwork, expected_error
 from ebt_policy_ros.policy.fast import FastCache, FastCritic, FastEnergy, prepare
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
@@ -105,10 +105,9 @@ class Judge:
             torch.from_numpy(normalise(chunks, self.bundle.actions)) for chunks in (seen.chunks, seen.rests)
         )
         plan, rest = (self.distances(seen.features, positions, chunks) for chunks in (plans, rests))
-        executed = self.bundle.chunk.execute_steps
         found = {
             "critic": plan.mean(1).sqrt(),
-            EXECUTED: plan[:, :executed].mean(1).sqrt(),
+            EXECUTED: expected_error(plan, self.bundle.chunk.execute_steps),
             "critic, worst row": plan.max(1)[0].sqrt(),
             "critic, plan before": rest.mean(1).sqrt(),
             "critic, plan before / new": (rest.mean(1) / plan.mean(1)).sqrt(),

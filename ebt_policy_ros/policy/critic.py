@@ -43,6 +43,11 @@ class CriticNetwork(Trunk):
         return rows
 
 
+def expected_error(distances: Tensor, executed: int) -> Tensor:
+    """Expected squared distances (B, H) of rows -> (B,) root mean square over the first ``executed`` rows."""
+    return distances[:, :executed].mean(1).sqrt()
+
+
 def critic_loss(log_distances: Tensor, chunks: Tensor, targets: Tensor) -> Tensor:
     """Exponential likelihood of the squared distance d of every row: d exp(-s) + s for the predicted log distance s.
 

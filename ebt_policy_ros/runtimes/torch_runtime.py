@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome, as_floats
 from ebt_policy_ros.policy.bundle import Bundle
-from ebt_policy_ros.policy.critic import EXPECTED_ERROR
+from ebt_policy_ros.policy.critic import EXPECTED_ERROR, expected_error
 from ebt_policy_ros.policy.fast import FastCritic, FastEnergy, prepare, repeat
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
@@ -88,7 +88,7 @@ class TorchMinimiser(TorchRuntime):
             return []
         candidates = torch.cat(chunks)
         distances = self._judge.distances(repeat(observed.critic, len(candidates)), candidates)
-        return [distances[:, : self.bundle.chunk.execute_steps].mean(1).sqrt()]
+        return [expected_error(distances, self.bundle.chunk.execute_steps)]
 
 
 def _choose(numbers: Floats, shape: tuple[int, ...], steps: int, has_critic: bool) -> Minimum:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.policy.critic import expected_error
 from ebt_policy_ros.policy.energy import descend
 from ebt_policy_ros.policy.heads import HEADS_PREFIX, ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_network
@@ -83,7 +84,7 @@ class ObservationEncoder:
         if self.critic is None:
             return torch.full((len(chunks),), torch.nan)
         distances = self.critic.log_distances(self.critic.observe(features, positions), chunks).exp()
-        return distances[:, : self.bundle.chunk.execute_steps].mean(1).sqrt()
+        return expected_error(distances, self.bundle.chunk.execute_steps)
 
 
 def from_demonstrations(encoder: ObservationEncoder, data: Demonstrations, rows: int, seed: int) -> Familiar:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.policy.load import NETWORK_PREFIX
 from ebt_policy_ros.policy.network import Architecture, CameraEncoder
 from ebt_policy_ros.training.dataset import Demonstrations
 
@@ -110,11 +111,10 @@ class Encoder:
     @classmethod
     def of(cls, bundle: Bundle) -> Encoder:
         """The encoders of a trained policy."""
-        prefix = "network."
         tensors = {
-            name.removeprefix(prefix): torch.from_numpy(np.array(tensor))
+            name.removeprefix(NETWORK_PREFIX): torch.from_numpy(np.array(tensor))
             for name, tensor in bundle.tensors.items()
-            if name.startswith(f"{prefix}encoders.")
+            if name.startswith(f"{NETWORK_PREFIX}encoders.")
         }
         notes = {"policy_sha256": bundle.policy_sha256, "training_cpu_s": bundle.provenance.get("encoder_cpu_s")}
         return cls(Architecture.from_mapping(bundle.architecture), tensors, notes)
