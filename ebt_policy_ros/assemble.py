@@ -34,6 +34,8 @@ class Assembly:
     model_name: str
     model_dir: Path
     calibration: Calibration | None
+    minimiser: EnergyMinimiser
+    """The runtime that the pipeline asks for chunks."""
 
 
 def load_robot(robot: str) -> tuple[RobotSettings, ToolChain | None]:
@@ -98,7 +100,7 @@ def assemble_all(
     normaliser = Normaliser(positions=_stats(bundle.positions), actions=_stats(bundle.actions))
     uncertainty = Uncertainty(calibration, bundle.weights_sha256)
     pipeline = Pipeline(minimiser, normaliser, uncertainty, settings, robot)
-    return Assembly(pipeline, settings, robot, bundle.name, directory, calibration)
+    return Assembly(pipeline, settings, robot, bundle.name, directory, calibration, minimiser)
 
 
 def fit_robot(bundle: Any, robot: RobotSettings, where: Path | str = "bundle") -> RobotSettings:

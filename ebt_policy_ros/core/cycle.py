@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ebt_policy_ros.core.retry import Accept, Decision, Evidence, GiveUp, Memory, Retreat
+from ebt_policy_ros.core.retry import Accept, Decision, Evidence, GiveUp, GoOn, Memory, Retreat
 from ebt_policy_ros.core.types import Floats, Minimum, Outcome, SafeChunk
 from ebt_policy_ros.core.uncertainty import Uncertainty, raw_score
 
@@ -41,6 +41,10 @@ class Thought:
     """How many minimisations."""
     surprise: float | None = None
     """See ``Cycle.surprise``."""
+    change: float | None = None
+    """See ``plan_change``."""
+    gained: bool = True
+    """Whether the last minimisation found a less doubtful chunk than those before."""
 
     def with_minimum(self, minimum: Minimum) -> Thought:
         """This thought and one more minimisation of the same observation."""
@@ -48,6 +52,7 @@ class Thought:
         return replace(
             self,
             minimum=minimum if is_better else self.minimum,
+            gained=is_better,
             steps=self.steps + minimum.steps,
             network_evaluations=self.network_evaluations + minimum.network_evaluations,
             rounds=self.rounds + 1,
@@ -69,6 +74,8 @@ class Plan:
     thought: Thought
     observation_stamp_ns: int | None = None
     """[ns, ROS time]; None without an observation."""
+    raw_score: float | None = None
+    """Of this chunk alone; None without a finite one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,21 +126,31 @@ class Move:
     refused: str = ""
     """Why the safety stage made no command."""
     refused_limit: str = ""
+    executed: Floats | None = None
+    """(H, D) the chunk as it will be executed, normalised."""
     too_late: bool = False
     """Time had overtaken the whole chunk."""
 
 
-def weigh(evidence: Evidence, thought: Thought, uncertainty: Uncertainty) -> Evidence:
-    """The evidence with what the thought adds to it; a minimum that is not finite has no score."""
+def weigh(evidence: Evidence, thought: Thought, uncertainty: Uncertainty, before: Sequence[float] = ()) -> Evidence:
+    """The evidence with what the thought adds to it; a minimum that is not finite has no score. ``before``: the raw
+    scores of the chunks before it in the score's window."""
     minimum = thought.minimum
     rounds = max(0, thought.rounds - 1)
-    if minimum is None or not np.isfinite(minimum.energy) or not np.isfinite(minimum.chunk).all():
+    if minimum is None or not is_finite(minimum):
         return replace(evidence, score=None, outcome=Outcome.NON_FINITE, rounds=rounds)
-    scale = minimum.terms.get("energy_scale", 0.0)
-    surprise = thought.surprise / scale if thought.surprise is not None and scale > 0.0 else None
     return replace(
-        evidence, score=uncertainty.score(minimum), outcome=minimum.outcome, rounds=rounds, surprise=surprise
+        evidence,
+        score=uncertainty.score(minimum, before),
+        outcome=minimum.outcome,
+        rounds=rounds,
+        surprise=uncertainty.surprise(thought.change),
     )
+
+
+def is_finite(minimum: Minimum) -> bool:
+    """Whether energy and chunk are numbers."""
+    return bool(np.isfinite(minimum.energy) and np.isfinite(minimum.chunk).all())
 
 
 def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertainty: Uncertainty) -> Cycle:
@@ -142,6 +159,8 @@ def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertain
     state = resting
     if isinstance(decision, Accept):
         state = State.THINKING_MORE if thought.rounds > 1 or decision.is_doubtful else State.RUNNING
+    elif isinstance(decision, GoOn):
+        state = State.RUNNING
     elif isinstance(decision, Retreat):
         state = State.RETREATING
     elif isinstance(decision, GiveUp):
@@ -181,6 +200,25 @@ def continued(previous: Floats, chunk: Floats, num_rows: int) -> Floats | None:
     if not 0 < num_rows < len(previous):
         return None
     return np.asarray(np.concatenate([previous[num_rows:], chunk[len(previous) - num_rows :]]))
+
+
+def plan_change(previous: Floats, chunk: Floats, num_rows: int) -> float | None:
+    """Mean absolute difference between a new chunk (H, D) and what is left of one planned ``num_rows`` earlier (H, D),
+    over the rows that both have; None when there are none."""
+    if not 0 < num_rows < len(previous):
+        return None
+    change = float(np.abs(previous[num_rows:] - chunk[: len(previous) - num_rows]).mean())
+    return change if np.isfinite(change) else None
+
+
+def slowed(targets: Floats, speed: float, first: int) -> Floats:
+    """Targets (H, D) from row ``first`` on at a share ``speed`` of their pace: (H, D), linear between rows."""
+    begin = max(0, first - 1)
+    places = begin + np.maximum(0.0, np.arange(len(targets)) - begin) * speed
+    places[:begin] = np.arange(begin)
+    low = np.floor(places).astype(int)
+    high, share = np.minimum(low + 1, len(targets) - 1), (places - low)[:, None]
+    return np.asarray(targets[low] * (1.0 - share) + targets[high] * share)
 
 
 def chunk_seed(base: int, number: int, round_of_thought: int) -> int:

@@ -6,24 +6,49 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ebt_policy_ros.core.cycle import Cycle, Move, Plan, State, Thought, chunk_seed, continued, report, shifted, weigh
+from ebt_policy_ros.core.cycle import (
+    Cycle,
+    Move,
+    Plan,
+    State,
+    Thought,
+    chunk_seed,
+    continued,
+    is_finite,
+    plan_change,
+    report,
+    shifted,
+    slowed,
+    weigh,
+)
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.hand import holds_nothing, with_hand
 from ebt_policy_ros.core.minimise import EnergyMinimiser
 from ebt_policy_ros.core.normalise import Normaliser
 from ebt_policy_ros.core.observe import JointSample, Lack, ObservationBuffer, Unavailable
-from ebt_policy_ros.core.retry import Accept, Decision, Evidence, Hold, Memory, Retreat, ThinkMore, decide, remember
+from ebt_policy_ros.core.retry import (
+    Accept,
+    Decision,
+    Evidence,
+    GoOn,
+    Hold,
+    Memory,
+    Retreat,
+    ThinkMore,
+    decide,
+    remember,
+)
 from ebt_policy_ros.core.safety import Refused, SafetyStage, next_row
 from ebt_policy_ros.core.schedule import Schedule
 from ebt_policy_ros.core.settings import PipelineSettings, RobotSettings
 from ebt_policy_ros.core.types import Floats, Instant, Minimum, NormalisedObservation, Observation, Pixels
-from ebt_policy_ros.core.uncertainty import Uncertainty
+from ebt_policy_ros.core.uncertainty import Uncertainty, raw_score
 
 __all__ = ["Cycle", "Pipeline", "Plan", "State"]
 
@@ -57,31 +82,52 @@ class Pipeline:
         self._is_braking = False  # what runs is already the way to rest
         self._lacking: tuple[Lack, tuple[str, ...]] | None = None  # what the last cycle said the input lacks
         self._due_ns: int | None = None  # None: as soon as there is a new observation
+        self._used_up_ns: int | None = None  # when the running plan is to be replaced; before that, it is looked at
         self._planned_stamp_ns: int | None = None
-        self._previous: tuple[int, Floats] | None = None  # stamp and normalised chunk, for warm starts
+        self._previous: tuple[int, Floats] | None = None  # stamp and normalised chunk as it is executed
+        self._raw_scores: deque[tuple[int, float]] = deque(maxlen=512)  # stamp and raw score of this attempt's chunks
+        self._more_s = 0.0  # about the longest that a further round of thought took lately
 
     # ---- the flow ----------------------------------------------------------------------------------------------
 
-    def think(self, now: Instant) -> Plan:
-        """Observe, minimise and decide: slow, on the model thread; changes nothing that ``act`` does not commit."""
+    def think(self, now: Instant, clock: Callable[[], float] | None = None) -> Plan:
+        """Observe, minimise and decide: slow, on the model thread; changes nothing that ``act`` does not commit.
+
+        ``clock``: seconds of a steady clock, by which the deadline is kept; None: thinking takes no time (lockstep).
+        """
+        passed_s = _stopwatch(clock)
         seen, plan = self._look(now)
         if not isinstance(seen, Observation) or plan.evidence.requested or plan.memory.given_up:
             return replace(plan, decision=decide(plan.evidence, plan.memory, self.settings.retry))
         observation = self._normaliser.normalise_observation(seen)
-        warm_start = self._warm_start(seen.stamp_ns)
+        before = self._scores_before(seen.stamp_ns)
+        start = self._warm_start(seen.stamp_ns)
         thought, evidence, decision = Thought(), plan.evidence, plan.decision
         while isinstance(decision, ThinkMore):
             steps, starts = self._effort(thought.rounds)
-            seed = chunk_seed(self._seed, plan.number, thought.rounds)
-            minimum = self._minimiser.minimise(
-                observation, steps=steps, starts=starts, seed=seed, warm_start=warm_start
-            )
+            begun_s, seed = passed_s(), chunk_seed(self._seed, plan.number, thought.rounds)
+            minimum = self._minimiser.minimise(observation, steps=steps, starts=starts, seed=seed, warm_start=start)
             thought = thought.with_minimum(minimum)
             if thought.rounds == 1:
-                thought = replace(thought, surprise=self._surprise(observation, seen.stamp_ns, minimum))
-            evidence = weigh(evidence, thought, self._uncertainty)
+                thought = self._compared(thought, minimum, observation, seen.stamp_ns)
+            if thought.minimum is not None and is_finite(thought.minimum):
+                start = thought.minimum.chunk  # what comes next goes on from here, beside fresh starts
+            evidence = weigh(evidence, thought, self._uncertainty, before)
+            if thought.rounds > 1:
+                self._more_s = max(0.9 * self._more_s, passed_s() - begun_s)
+            has_time = passed_s() + self._more_s <= self.settings.minimise.deadline_s
+            evidence = replace(evidence, may_think=thought.gained and has_time)
             decision = decide(evidence, plan.memory, self.settings.retry)
-        return replace(plan, decision=decision, evidence=evidence, thought=thought, observation_stamp_ns=seen.stamp_ns)
+        self._counters["deadlines_missed"] += passed_s() > self.settings.minimise.deadline_s
+        raw = raw_score(thought.minimum) if thought.minimum is not None else np.inf
+        return replace(
+            plan,
+            decision=decision,
+            evidence=evidence,
+            thought=thought,
+            observation_stamp_ns=seen.stamp_ns,
+            raw_score=raw if np.isfinite(raw) else None,
+        )
 
     def act(self, plan: Plan, now: Instant, *, dry_run: bool = False) -> Cycle:
         """Make the plan a safe command at the time it really is: fast. A dry run schedules and remembers nothing."""
@@ -101,19 +147,21 @@ class Pipeline:
                 move = move if not move.refused else self._brake(now)
             if not dry_run:
                 self._commit(decision, plan, move, now)
+            if plan.raw_score is not None and plan.observation_stamp_ns is not None:
+                self._raw_scores.append((plan.observation_stamp_ns, plan.raw_score))
             self._set_due(decision, plan, move, now)
             return report(decision, plan, move, self._resting(), self._uncertainty)
 
     def _carry_out(self, decision: Decision, plan: Plan, now: Instant) -> Move:
         """The decision as a safe command from the splice on."""
         if isinstance(decision, Accept):
-            return self._follow(plan, now)
+            return self._follow(decision, plan, now)
         if isinstance(decision, Retreat):
             return self._go_back(decision, now)
-        return self._brake(now)
+        return Move() if isinstance(decision, GoOn) else self._brake(now)
 
-    def _follow(self, plan: Plan, now: Instant) -> Move:
-        """Unnormalise -> safety, on the rows that time has not overtaken."""
+    def _follow(self, accept: Accept, plan: Plan, now: Instant) -> Move:
+        """Unnormalise -> safety, on the rows that time has not overtaken; slowly when doubtful."""
         splice = self._schedule.splice(now.ros_ns, self._measured(now))
         minimum, stamp_ns = plan.thought.minimum, plan.observation_stamp_ns
         if splice is None or minimum is None or stamp_ns is None:
@@ -122,11 +170,13 @@ class Pipeline:
         if dropped >= len(minimum.chunk):
             late_s = (splice.start_ns - stamp_ns) * 1e-9
             return Move(too_late=True, dropped_points=dropped, reason=f"too late: observed {late_s:.3f} s ago")
-        targets = self._normaliser.unnormalise_chunk(minimum.chunk)
-        made = self._safety.make(targets, stamp_ns, splice)
+        chunk = minimum.chunk
+        if accept.is_doubtful and self.settings.retry.slow_speed < 1.0:
+            chunk = slowed(chunk, self.settings.retry.slow_speed, dropped)
+        made = self._safety.make(self._normaliser.unnormalise_chunk(chunk), stamp_ns, splice)
         if isinstance(made, Refused):
             return Move(refused=made.reason, refused_limit=made.limit, dropped_points=dropped)
-        return Move(made.chunk, made.clamps, dropped, splice.restarted)
+        return Move(made.chunk, made.clamps, dropped, splice.restarted, executed=chunk)
 
     def _go_back(self, retreat: Retreat, now: Instant) -> Move:
         """Along the executed path to the last calm point; the hand keeps its command or opens."""
@@ -160,6 +210,7 @@ class Pipeline:
             self._schedule.mark_calm()
         if isinstance(decision, Retreat):
             self._retry_requested = False
+            self._raw_scores.clear()
             self._schedule.cut_path()
         if move.command is not None:
             self._schedule.accept(move.command, now.ros_ns, retreat=isinstance(decision, Retreat))
@@ -170,19 +221,36 @@ class Pipeline:
         self._number = plan.number + (1 if plan.thought.rounds else 0)
         self._planned_stamp_ns = plan.observation_stamp_ns
         self._lacking = self._lack(now) if plan.evidence.unavailable else None
-        self._previous = None
-        rows = self.settings.schedule.execute_steps
+        if isinstance(decision, GoOn) and self._used_up_ns is not None and plan.observation_stamp_ns is not None:
+            self._due_ns = min(self._used_up_ns, plan.observation_stamp_ns + self._look_ns())
+            return
+        self._previous = self._used_up_ns = None
         if move.too_late or plan.evidence.unavailable:
             self._due_ns = None
-        elif isinstance(decision, Accept) and plan.observation_stamp_ns is not None:
-            rows = self.settings.schedule.alert_steps if decision.is_doubtful else rows
-            self._due_ns = plan.observation_stamp_ns + rows * self.settings.period_ns
-            if plan.thought.minimum is not None:
-                self._previous = (plan.observation_stamp_ns, plan.thought.minimum.chunk)
+        elif isinstance(decision, Accept) and plan.observation_stamp_ns is not None and move.executed is not None:
+            rows = self._trusted_rows(plan.thought.minimum, is_doubtful=decision.is_doubtful)
+            self._used_up_ns = plan.observation_stamp_ns + rows * self.settings.period_ns
+            self._due_ns = min(self._used_up_ns, plan.observation_stamp_ns + self._look_ns())
+            self._previous = (plan.observation_stamp_ns, move.executed)
         elif isinstance(decision, Retreat) and move.command is not None:
             self._due_ns = move.command.end_ns
         else:
             self._due_ns = now.ros_ns + round(self.settings.retry.look_again_s * 1e9)
+
+    def _look_ns(self) -> int:
+        """Time to the next look at a running plan; longer than any chunk where none is wanted."""
+        return (self.settings.schedule.look_steps or self.settings.horizon + 1) * self.settings.period_ns
+
+    def _trusted_rows(self, minimum: Minimum | None, *, is_doubtful: bool) -> int:
+        """How many rows of a chunk are executed before it is replaced."""
+        schedule = self.settings.schedule
+        if is_doubtful or minimum is None:
+            return schedule.alert_steps
+        if schedule.trust == 0.0 or minimum.row_errors is None:
+            return schedule.execute_steps
+        is_far = minimum.row_errors > schedule.trust * minimum.terms.get("usual_error", np.inf)
+        rows = int(np.argmax(is_far)) if is_far.any() else len(is_far)
+        return min(max(rows, schedule.alert_steps), schedule.execute_steps)
 
     # ---- input and requests --------------------------------------------------------------------------------------
 
@@ -254,6 +322,7 @@ class Pipeline:
             if seed is not None:
                 self._seed, self._number = replace(self.settings.minimise, seed=seed).seed, 0
             self._memory, self._retry_requested = Memory(), False
+            self._raw_scores.clear()
             self._forget_plans()
 
     def clear(self) -> None:
@@ -261,8 +330,11 @@ class Pipeline:
         with self._lock:
             self._buffer.clear()
             self._schedule.clear()
-            self._memory = replace(self._memory, doubtful=0, calm=0, holding_since_ns=None, attempt_since_ns=None)
+            self._memory = replace(
+                self._memory, doubtful_since_ns=None, calm=0, holding_since_ns=None, attempt_since_ns=None
+            )
             self._retry_requested = self._is_braking = False
+            self._raw_scores.clear()
             self._forget_plans()
 
     def counters(self) -> dict[str, int]:
@@ -283,6 +355,7 @@ class Pipeline:
                 unavailable=seen.reason if isinstance(seen, Unavailable) else "",
                 requested=self._retry_requested,
                 threshold=self._uncertainty.threshold,
+                is_look=self._used_up_ns is not None and now.ros_ns < self._used_up_ns,
                 holds_nothing=joints is not None
                 and command is not None
                 and holds_nothing(self.robot, command[0], joints.positions),
@@ -304,11 +377,25 @@ class Pipeline:
 
     def _forget_plans(self) -> None:
         self._generation += 1
-        self._lacking = self._due_ns = self._planned_stamp_ns = self._previous = None
+        self._lacking = self._due_ns = self._used_up_ns = self._planned_stamp_ns = self._previous = None
 
     def _effort(self, rounds: int) -> tuple[int, int]:
         settings = self.settings.minimise
         return (settings.steps, settings.starts) if rounds == 0 else (settings.more_steps, settings.more_starts)
+
+    def _scores_before(self, stamp_ns: int) -> list[float]:
+        """Raw scores of this attempt's chunks in the score's window before a time."""
+        begin_ns = stamp_ns - round(self._uncertainty.window_s * 1e9)
+        with self._lock:
+            return [raw for at_ns, raw in self._raw_scores if begin_ns <= at_ns < stamp_ns]
+
+    def _compared(self, thought: Thought, minimum: Minimum, observation: NormalisedObservation, at_ns: int) -> Thought:
+        """The thought with how far the plan before differs from the new one: in energy (a forward pass), and itself."""
+        previous = self._since_previous(at_ns)
+        if previous is None or not is_finite(minimum):
+            return thought
+        change = plan_change(previous[0], minimum.chunk, previous[1])
+        return replace(thought, change=change, surprise=self._surprise(observation, previous, minimum))
 
     def _since_previous(self, stamp_ns: int) -> tuple[Floats, int] | None:
         """The previous chunk, normalised (H, D), and how many rows ago it was planned."""
@@ -321,11 +408,10 @@ class Pipeline:
         previous = self._since_previous(stamp_ns) if self.settings.minimise.warm_start else None
         return shifted(*previous) if previous is not None else None
 
-    def _surprise(self, observation: NormalisedObservation, stamp_ns: int, minimum: Minimum) -> float | None:
-        """How much worse the rest of the previous plan looks than the new one, now (one forward pass)."""
-        previous = self._since_previous(stamp_ns)
-        if previous is None or not np.isfinite(minimum.energy):
-            return None
+    def _surprise(
+        self, observation: NormalisedObservation, previous: tuple[Floats, int], minimum: Minimum
+    ) -> float | None:
+        """How much higher the energy of what is left of the previous plan is than the new one's, now."""
         plan = continued(previous[0], minimum.chunk, previous[1])
         surprise = self._minimiser.score(observation, plan) - minimum.energy if plan is not None else np.nan
         return float(surprise) if np.isfinite(surprise) else None
@@ -353,3 +439,11 @@ class Pipeline:
         self._counters["restarted"] += move.command is not None and bool(move.reason)
         for limit, number in move.clamps.items():
             self._counters[f"clamped_{limit}"] += number
+
+
+def _stopwatch(clock: Callable[[], float] | None) -> Callable[[], float]:
+    """Seconds since now by a steady clock; always 0 without one."""
+    if clock is None:
+        return lambda: 0.0
+    began_s = clock()
+    return lambda: clock() - began_s

@@ -1,9 +1,13 @@
-"""The ladder of doubt: think more -> hold and look again -> retreat and try again -> give up, latched until reset.
+"""The ladder of doubt: think more -> go on slowly, looking often -> hold and look again -> retreat and try again ->
+give up, latched until reset.
 
-Beside it a shortcut: an arm whose plans keep contradicting each other is stuck, and retreats at once.
+Beside it two shortcuts: an arm whose plans keep contradicting each other is stuck, and retreats at once; and a plan is
+replaced before its time when what is seen contradicts it.
 
 Two pure functions: ``decide`` says what to do with the evidence, ``remember`` what is known afterwards. A single
-doubtful chunk costs only more thought; the arm holds after several in a row. Every count is bounded by a setting.
+doubtful chunk costs only more thought; the arm holds when doubt lasts. A retreat that did not help tells that what is
+seen cannot be helped by retreating: every one doubles the patience with the next doubt. Every count is bounded by a
+setting.
 """
 
 from __future__ import annotations
@@ -36,9 +40,12 @@ class Evidence:
     rounds: int = 0
     """Rounds of more thought this chunk has had."""
     may_think: bool = True
-    """Whether there is time to minimise again."""
+    """Whether there is time to minimise again, and the last time gained anything."""
     surprise: float | None = None
-    """How much the new plan contradicts the one before, in expected spreads of the energy; None when unknown."""
+    """How much what is seen now contradicts the plan before, in units of what one in twenty good episodes ever shows;
+    None when unknown."""
+    is_look: bool = False
+    """The plan before is not used up yet: this is a look at it on the way."""
     holds_nothing: bool = False
     """The hand was closed and closed on nothing."""
 
@@ -47,8 +54,8 @@ class Evidence:
 class Memory:
     """What is remembered from chunk to chunk."""
 
-    doubtful: int = 0
-    """Doubtful chunks in a row."""
+    doubtful_since_ns: int | None = None
+    """Since when chunk after chunk is doubtful."""
     calm: int = 0
     """Calm chunks in a row."""
     contradictions: int = 0
@@ -71,9 +78,16 @@ class Accept:
 
     reason: str = ""
     is_doubtful: bool = False
-    """Executed shortly and looked at again soon."""
+    """Executed slowly, for a short time, and looked at again soon."""
     is_calm: bool = False
     """A point worth coming back to."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The plan before still holds: keep executing it."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class GiveUp:
     reason: str
 
 
-Decision = Accept | ThinkMore | Hold | Retreat | GiveUp
+Decision = Accept | GoOn | ThinkMore | Hold | Retreat | GiveUp
 
 
 def decide(evidence: Evidence, memory: Memory, settings: RetrySettings) -> Decision:
@@ -121,33 +135,37 @@ def decide(evidence: Evidence, memory: Memory, settings: RetrySettings) -> Decis
         return Hold(evidence.unavailable, waits_for_input=True)
     if evidence.requested:
         return Retreat("retry was asked for", _release(evidence, settings), is_counted=False)
-    doubt = _doubt(evidence)
-    if not settings.enabled and not _is_unusable(evidence):
+    doubt, is_unusable = _doubt(evidence), _is_unusable(evidence)
+    if evidence.is_look and not _happened(evidence) and (is_unusable or not doubt):
+        return GoOn()  # what a look finds unusable was not going to be used
+    if not settings.enabled and not is_unusable:
         return Accept("retry is switched off", is_calm=not doubt)
     stuck = _stuck(evidence, memory, settings)
-    if stuck and not _is_unusable(evidence):
+    if stuck and not is_unusable:
         return _retreat_or_give_up(stuck, evidence, memory, settings)
     if not doubt:
-        return _blind_retreat(evidence, memory, settings) or Accept(is_calm=_is_calm(evidence, settings))
+        return _blind_retreat(evidence, memory, settings) or Accept(
+            "something happened" if evidence.is_look else "", is_calm=_is_calm(evidence, settings)
+        )
     if evidence.may_think and evidence.rounds < settings.think_rounds:
         return ThinkMore(doubt)
     if not settings.enabled:
         return Hold(doubt)
-    in_a_row = f"{doubt}; {memory.doubtful + 1} in a row"
+    doubted_s = _since_s(evidence, memory.doubtful_since_ns)
+    lasting = f"{doubt}; for {doubted_s:.1f} s"
     is_holding = memory.holding_since_ns is not None
-    if not _is_unusable(evidence) and not is_holding and memory.doubtful + 1 < settings.patience:
-        return Accept(in_a_row, is_doubtful=True)
-    held_ns = evidence.now_ns - memory.holding_since_ns if memory.holding_since_ns is not None else 0
-    if not is_holding or held_ns < settings.hold_s * 1e9:
-        return Hold(in_a_row)
-    return _retreat_or_give_up(in_a_row, evidence, memory, settings)
+    if not is_unusable and not is_holding and doubted_s < _patience_s(memory, settings):
+        return Accept(lasting, is_doubtful=True)
+    if not is_holding or _since_s(evidence, memory.holding_since_ns) < settings.hold_s:
+        return Hold(lasting)
+    return _retreat_or_give_up(lasting, evidence, memory, settings)
 
 
 def remember(memory: Memory, evidence: Evidence, decision: Decision, settings: RetrySettings) -> Memory:
     """The memory after a decision was carried out."""
     since_ns = memory.attempt_since_ns if memory.attempt_since_ns is not None else evidence.now_ns
-    if isinstance(decision, Accept):
-        contradicts = _contradicts(evidence, settings)
+    if isinstance(decision, Accept) and not evidence.is_look:
+        contradicts = _happened(evidence)
         memory = replace(memory, contradictions=memory.contradictions + 1 if contradicts else 0)
     if isinstance(decision, GiveUp):
         return replace(memory, given_up=decision.reason, holding_since_ns=None)
@@ -158,17 +176,18 @@ def remember(memory: Memory, evidence: Evidence, decision: Decision, settings: R
             total_retreats=memory.total_retreats + counted,
             attempt_since_ns=evidence.now_ns,
         )
+    doubtful_ns = memory.doubtful_since_ns if memory.doubtful_since_ns is not None else evidence.now_ns
     if isinstance(decision, Hold) and not decision.waits_for_input:
         holding_ns = memory.holding_since_ns if memory.holding_since_ns is not None else evidence.now_ns
-        return replace(memory, doubtful=memory.doubtful + 1, calm=0, holding_since_ns=holding_ns)
+        return replace(memory, doubtful_since_ns=doubtful_ns, calm=0, holding_since_ns=holding_ns)
     if isinstance(decision, Accept) and decision.is_doubtful:
-        return replace(memory, doubtful=memory.doubtful + 1, calm=0, attempt_since_ns=since_ns)
+        return replace(memory, doubtful_since_ns=doubtful_ns, calm=0, attempt_since_ns=since_ns)
     if isinstance(decision, Accept):
         calm = memory.calm + 1 if decision.is_calm else 0
         forgiven = int(calm >= settings.calm_to_forgive)
         return replace(
             memory,
-            doubtful=0,
+            doubtful_since_ns=None,
             calm=0 if forgiven else calm,
             retreats=max(0, memory.retreats - forgiven),
             holding_since_ns=None,
@@ -196,19 +215,28 @@ def _doubt(evidence: Evidence) -> str:
 
 
 def _is_calm(evidence: Evidence, settings: RetrySettings) -> bool:
-    if _contradicts(evidence, settings):
+    if _happened(evidence):
         return False
     return evidence.score is None or evidence.score <= settings.calm_fraction * evidence.threshold
 
 
-def _contradicts(evidence: Evidence, settings: RetrySettings) -> bool:
-    return evidence.surprise is not None and evidence.surprise > settings.max_surprise
+def _happened(evidence: Evidence) -> bool:
+    return evidence.surprise is not None and evidence.surprise > 1.0
+
+
+def _since_s(evidence: Evidence, since_ns: int | None) -> float:
+    return 0.0 if since_ns is None else (evidence.now_ns - since_ns) * 1e-9
+
+
+def _patience_s(memory: Memory, settings: RetrySettings) -> float:
+    """How long doubt is borne: doubled by every retreat that has not been forgiven."""
+    return float(settings.patience_s * 2.0**memory.retreats)
 
 
 def _stuck(evidence: Evidence, memory: Memory, settings: RetrySettings) -> str:
     """Why the arm makes no way, or nothing."""
     number = memory.contradictions + 1
-    if not _contradicts(evidence, settings) or not 0 < settings.max_contradictions <= number:
+    if evidence.is_look or not _happened(evidence) or not 0 < settings.max_contradictions <= number:
         return ""
     return f"stuck: {number} plans in a row contradict the one before"
 
@@ -232,7 +260,7 @@ def _blind_retreat(evidence: Evidence, memory: Memory, settings: RetrySettings) 
     """A retreat for no other reason than time; never a reason to give up."""
     if settings.blind_retreat_s == 0.0 or memory.attempt_since_ns is None or not _may_retreat(memory, settings):
         return None
-    run_s = (evidence.now_ns - memory.attempt_since_ns) * 1e-9
+    run_s = _since_s(evidence, memory.attempt_since_ns)
     if run_s < settings.blind_retreat_s:
         return None
     return Retreat(f"{run_s:.1f} s without success", _release(evidence, settings))

@@ -108,6 +108,8 @@ class Minimum:
     """Mean distance of the other candidates' chunks to the best one, root mean square, normalised units."""
     gradient_norm: float = 0.0
     """Root mean square of dE/da at the last step."""
+    row_errors: Floats | None = None
+    """(H,) error that the critic expects of every row, root mean square, normalised units; None without a critic."""
     terms: Mapping[str, float] = field(default_factory=dict)
     """Further evidence for the uncertainty score, by name (such as ``energy_scale``, ``unfamiliarity``,
     ``expected_error``, ``usual_error``), as far as the bundle has heads or a critic for it."""

@@ -1,8 +1,9 @@
 """From the evidence of a minimisation to a score in [0, 1] whose threshold has been measured.
 
-Calibration is split conformal: the highest raw score of every held-out successful episode is one sample, so that the
-threshold is exceeded at least once in about a fraction alpha of such episodes. An uncalibrated bundle has no score
-(None, not 0): retry then acts on outcomes only, and the status says so.
+A score is read over a time window: the mean of the raw scores of the chunks planned in it. One odd picture is noise,
+several in a row are trouble. Calibration is split conformal: the highest windowed score of every held-out successful
+episode is one sample, so that the threshold is exceeded at least once in about a fraction alpha of such episodes. An
+uncalibrated bundle has no score (None, not 0): retry then acts on outcomes only, and the status says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from ebt_policy_ros.core.errors import BundleError, SettingsError
 from ebt_policy_ros.core.types import Floats, Minimum, as_floats
 
+MAX_WINDOW_S = 60.0
 FEW_EPISODES = 100
 """Below this number a threshold is a lottery: on 40 episodes false alarms of 0 to .14 were measured at alpha .05."""
 
@@ -85,6 +87,11 @@ class Calibration:
     """(n,) sorted: the highest raw score of every calibration episode."""
     weights_sha256: str
     """Hash of the weights file that was calibrated."""
+    window_s: float = 0.0
+    """Time over which raw scores are averaged [s]; 0: every chunk counts alone."""
+    plan_change: float | None = None
+    """What successive plans of a good episode differ by at most, except with probability alpha (see
+    ``core.cycle.plan_change``); None: not measured, nothing is a surprise."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantiles", as_floats("calibration quantiles", self.quantiles, (None,)))
@@ -95,19 +102,38 @@ class Calibration:
                 f"calibration: expected 0 < alpha < 1, quantiles and a finite threshold, got alpha {self.alpha}, "
                 f"{len(self.quantiles)} quantiles, threshold {self.threshold}"
             )
+        if not 0.0 <= self.window_s <= MAX_WINDOW_S or not (self.plan_change is None or self.plan_change > 0.0):
+            raise BundleError(
+                f"calibration: expected a window of 0 to {MAX_WINDOW_S:g} s and a positive plan_change, got "
+                f"{self.window_s} and {self.plan_change}"
+            )
 
     @classmethod
-    def from_scores(cls, maxima: Sequence[float], alpha: float, *, score: str, weights_sha256: str) -> Calibration:
-        """The calibration that the highest raw scores of good held-out episodes give; SettingsError when too few."""
+    def from_scores(
+        cls,
+        maxima: Sequence[float],
+        alpha: float,
+        *,
+        score: str,
+        weights_sha256: str,
+        window_s: float = 0.0,
+        plan_changes: Sequence[float] | None = None,
+    ) -> Calibration:
+        """The calibration that the highest windowed scores (and plan changes) of good held-out episodes give;
+        SettingsError when too few."""
         threshold = conformal_threshold(maxima, alpha)
-        return cls(score, alpha, len(maxima), threshold, np.sort(np.asarray(maxima, dtype=float)), weights_sha256)
+        change = None if plan_changes is None else conformal_threshold(plan_changes, alpha)
+        quantiles = np.sort(np.asarray(maxima, dtype=float))
+        return cls(score, alpha, len(maxima), threshold, quantiles, weights_sha256, window_s, change)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Calibration:
         """The ``calibration`` entry of policy.json; BundleError names what is missing or unknown."""
         names = ("score", "alpha", "n", "threshold", "quantiles", "weights_sha256")
-        if set(mapping) != set(names):
-            raise BundleError(f"calibration: expected {', '.join(names)}, got {', '.join(mapping)}")
+        if not set(names) <= set(mapping) <= {*names, "window_s", "plan_change"}:
+            raise BundleError(
+                f"calibration: expected {', '.join(names)}, window_s and plan_change, got {', '.join(mapping)}"
+            )
         return cls(**mapping)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -119,6 +145,8 @@ class Calibration:
             "threshold": self.threshold,
             "quantiles": self.quantiles.tolist(),
             "weights_sha256": self.weights_sha256,
+            "window_s": self.window_s,
+            "plan_change": self.plan_change,
         }
 
     @property
@@ -129,6 +157,14 @@ class Calibration:
         return (
             f"calibrated on {self.n} episodes: false alarms may be far from {self.alpha}; take {FEW_EPISODES} or more"
         )
+
+
+def windowed(times_s: Sequence[float], raw_scores: Sequence[float], window_s: float) -> Floats:
+    """(T,) mean of the raw scores (T,) of the chunks planned at most ``window_s`` before each one, itself included."""
+    times, scores = np.asarray(times_s, dtype=float), np.asarray(raw_scores, dtype=float)
+    is_near = (times[:, None] - times[None, :] >= -1e-9) & (times[:, None] - times[None, :] <= window_s + 1e-9)
+    means: Floats = np.where(is_near, scores[None, :], 0.0).sum(1) / is_near.sum(1)
+    return means
 
 
 class Uncertainty:
@@ -155,8 +191,16 @@ class Uncertainty:
         """The score above which a chunk is doubtful: 1 - alpha; NaN when uncalibrated."""
         return math.nan if self.calibration is None else 1.0 - self.calibration.alpha
 
-    def score(self, minimum: Minimum) -> float | None:
-        """Doubt in [0, 1]; None when uncalibrated. BundleError when the minimum lacks the calibrated score's terms."""
+    @property
+    def window_s(self) -> float:
+        """Time over which raw scores are averaged [s]."""
+        return 0.0 if self.calibration is None else self.calibration.window_s
+
+    def score(self, minimum: Minimum, before: Sequence[float] = ()) -> float | None:
+        """Doubt in [0, 1] about a chunk and those before it, whose raw scores in the window are ``before``.
+
+        None when uncalibrated. BundleError when the minimum lacks the calibrated score's terms.
+        """
         if self.calibration is None:
             return None
         if score_name(minimum.terms) != self.calibration.score:
@@ -164,7 +208,12 @@ class Uncertainty:
                 f"calibration: made for the score '{self.calibration.score}', but this runtime gives "
                 f"'{score_name(minimum.terms)}'; calibrate with this runtime"
             )
-        return self.level(raw_score(minimum))
+        return self.level(float(np.mean([*before, raw_score(minimum)])))
+
+    def surprise(self, plan_change: float | None) -> float | None:
+        """A plan change in units of the calibrated one: above 1 something happened; None when either is unknown."""
+        known = None if self.calibration is None else self.calibration.plan_change
+        return None if known is None or plan_change is None else plan_change / known
 
     def level(self, raw: float) -> float:
         """The monotone map itself: raw score -> [0, 1]; needs a calibration."""

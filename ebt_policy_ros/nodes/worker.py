@@ -98,7 +98,7 @@ class Worker:
         if not self._pipeline.is_due(now):
             return
         began_s = time.monotonic()
-        plan = self._pipeline.think(now)
+        plan = self._pipeline.think(now, time.monotonic)
         think_s = time.monotonic() - began_s
         with self._delivery:
             if self._working:

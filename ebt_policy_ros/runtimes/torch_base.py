@@ -22,6 +22,8 @@ class Observed(NamedTuple):
     """Keys and values for the policy."""
     terms: Tensor
     """What the score heads say; empty without heads."""
+    features: Tensor
+    """(1, cameras, F) what the encoders make of the pictures."""
     critic: FastCache = ()
     """Keys and values for the critic; empty without one."""
 
@@ -85,7 +87,11 @@ class TorchRuntime:
 
     def _observed(self, features: Tensor, positions: Tensor) -> Observed:
         terms = self.heads(features, positions)[0] if self.heads is not None else features.new_zeros(0)
-        return Observed(prepare(self.network.observe(features, positions)), terms)
+        return Observed(prepare(self.network.observe(features, positions)), terms, features)
+
+    def seen_features(self) -> Floats | None:
+        """(cameras, F) of the last observation's pictures; None before the first."""
+        return None if self._seen is None else self._seen[1].features[0].cpu().double().numpy()
 
     def forget(self) -> None:
         """The next chunk encodes its observation anew, even if it is the last one's."""

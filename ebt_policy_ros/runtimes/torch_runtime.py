@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome, as_floats
 from ebt_policy_ros.policy.bundle import Bundle
-from ebt_policy_ros.policy.critic import EXPECTED_ERROR, expected_error
+from ebt_policy_ros.policy.critic import EXPECTED_ERROR
 from ebt_policy_ros.policy.fast import FastCritic, FastEnergy, prepare, repeat
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
@@ -78,38 +78,40 @@ class TorchMinimiser(TorchRuntime):
             chunks.append(torch.add(chunks[-1], gradient, alpha=-self.step_size))
         energies.append(self.energy.energy(cache, chunks[-1]))
         norms = [torch.linalg.vector_norm(gradient, 2, (1, 2)) for gradient in gradients]
-        judged = self._expected_errors(observed, chunks)
+        judged = self._distances(observed, chunks)
         flat = torch.cat([part.reshape(-1) for part in (*chunks, *energies, *norms, *judged, observed.terms)])
-        return _choose(flat.cpu().double().numpy(), tuple(start.shape), steps, bool(judged))  # the one transfer
+        executed = self.bundle.chunk.execute_steps if judged else 0
+        return _choose(flat.cpu().double().numpy(), tuple(start.shape), steps, executed)  # the one transfer
 
-    def _expected_errors(self, observed: Observed, chunks: list[Tensor]) -> list[Tensor]:
-        """[(steps + 1, K)] of the executed rows, root mean square, normalised units; [] where no critic looked on."""
+    def _distances(self, observed: Observed, chunks: list[Tensor]) -> list[Tensor]:
+        """[(steps + 1, K, H)] that the critic expects, squared, normalised units; [] where no critic looked on."""
         if self._judge is None or not observed.critic:
             return []
         candidates = torch.cat(chunks)
-        distances = self._judge.distances(repeat(observed.critic, len(candidates)), candidates)
-        return [expected_error(distances, self.bundle.chunk.execute_steps)]
+        return [self._judge.distances(repeat(observed.critic, len(candidates)), candidates)]
 
 
-def _choose(numbers: Floats, shape: tuple[int, ...], steps: int, has_critic: bool) -> Minimum:
+def _choose(numbers: Floats, shape: tuple[int, ...], steps: int, executed: int) -> Minimum:
     """The best candidate seen. One whose energy or gradient is not finite counts as standing where it last was.
 
     ``numbers``: chunks (steps + 1, K, H, D), energies (steps + 1, K), gradients' norms (steps, K), with a critic
-    expected errors (steps + 1, K), and terms, in a row. Plain loops over a few numbers: numpy takes 0.2 ms for them, a
-    third of a descent step.
+    (``executed`` > 0) expected distances (steps + 1, K, H), and terms, in a row. Plain loops over a few numbers: numpy
+    takes 0.2 ms for them, a third of a descent step.
     """
     count, size = shape[0], shape[0] * shape[1] * shape[2]
     chunks = numbers[: (steps + 1) * size].reshape(steps + 1, *shape)
     scalars = numbers[(steps + 1) * size :].tolist()
     energies, norms = scalars[: (steps + 1) * count], scalars[(steps + 1) * count : (2 * steps + 1) * count]
     rest = scalars[(2 * steps + 1) * count :]
-    errors = rest[: (steps + 1) * count] if has_critic else []
+    judged = (steps + 1) * count * shape[1] if executed else 0
     paths = [_Path(energies[k::count], norms[k::count]) for k in range(count)]
     chosen = min(range(count), key=lambda k: paths[k].best_energy)
     path = paths[chosen]
-    terms = dict(zip(ScoreHeads.TERMS, rest[len(errors) :], strict=False))
-    if has_critic:
-        terms[EXPECTED_ERROR] = errors[path.best_step * count + chosen]
+    terms, row_errors = dict(zip(ScoreHeads.TERMS, rest[judged:], strict=False)), None
+    if executed:
+        first = (path.best_step * count + chosen) * shape[1]
+        distances = np.array(rest[first : first + shape[1]])
+        terms[EXPECTED_ERROR], row_errors = math.sqrt(distances[:executed].mean()), np.sqrt(distances)
     candidates = np.array([chunks[own.best_step, k] for k, own in enumerate(paths)])
     return Minimum(
         chunk=candidates[chosen],
@@ -121,6 +123,7 @@ def _choose(numbers: Floats, shape: tuple[int, ...], steps: int, has_critic: boo
         candidate_energies=np.array([own.best_energy for own in paths]),
         spread=spread_of(candidates, chosen),
         gradient_norm=path.norm / math.sqrt(size / count),
+        row_errors=row_errors,
         terms=terms,
     )
 

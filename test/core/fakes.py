@@ -40,10 +40,10 @@ def normaliser() -> Normaliser:
     return Normaliser(stats, stats)
 
 
-def calibration(threshold: float = 1.0) -> Calibration:
+def calibration(threshold: float = 1.0, window_s: float = 0.0, plan_change: float | None = None) -> Calibration:
     """A calibration on 100 episodes whose raw threshold is given."""
     quantiles = np.linspace(0.2 * threshold, threshold * 1.04, 100)
-    return Calibration("unfamiliarity", 0.05, 100, threshold, quantiles, "abc")
+    return Calibration("unfamiliarity", 0.05, 100, threshold, quantiles, "abc", window_s, plan_change)
 
 
 @dataclass
@@ -61,6 +61,8 @@ class ScriptedMinimiser:
     energy: float = -1.0
     target_override: Floats | None = None
     """(H, D) in robot units instead of the way to the goal."""
+    row_errors: Floats | None = None
+    """(H,) of the next minima; 1 is usual."""
     calls: list[dict[str, object]] = field(default_factory=list)
 
     def minimise(
@@ -86,7 +88,8 @@ class ScriptedMinimiser:
             steps=steps,
             network_evaluations=steps,
             candidate_energies=np.full(starts, self.energy),
-            terms={"unfamiliarity": raw},
+            row_errors=self.row_errors,
+            terms={"unfamiliarity": raw, "usual_error": 1.0},
         )
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
@@ -140,6 +143,8 @@ class Bench:
         minimiser: object,
         *,
         calibrated: bool = True,
+        window_s: float = 0.0,
+        plan_change: float | None = None,
         robot: RobotSettings = ROBOT,
         **groups: dict[str, object],
     ) -> None:
@@ -147,7 +152,7 @@ class Bench:
         self.pipeline = Pipeline(
             minimiser,  # type: ignore[arg-type]
             normaliser(),
-            Uncertainty(calibration() if calibrated else None),
+            Uncertainty(calibration(window_s=window_s, plan_change=plan_change) if calibrated else None),
             pipeline_settings(**groups),
             robot,
         )

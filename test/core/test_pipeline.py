@@ -233,6 +233,80 @@ def test_more_thought_may_settle_the_doubt() -> None:
     assert len(cycles) == 4  # not looked at again early: the doubt is settled
 
 
+def test_a_score_over_a_window_needs_more_than_one_odd_picture() -> None:
+    minimiser = ScriptedMinimiser()
+    bench = Bench(minimiser, window_s=2.0)
+    bench.run(40)
+    minimiser.raw = 3.0
+    odd = bench.run(8)
+    minimiser.raw = 0.1
+    assert [cycle.state for cycle in odd] == [State.RUNNING]
+    assert states(bench.run(40)) == ["running"]
+    minimiser.raw = 3.0
+    assert states(bench.run(24))[-1] != "running"
+    bench.pipeline.reset()  # what was seen before is forgotten
+    minimiser.raw = 0.1
+    assert states(bench.run(8)) == ["running"]
+
+
+def test_doubt_slows_the_arm_down() -> None:
+    ways = []
+    for slow_speed in (1.0, 0.5):
+        goal = np.array([1.9, 1.0, 0.04])
+        bench = Bench(ScriptedMinimiser(raw=3.0, goal=goal), retry={"slow_speed": slow_speed, "patience_s": 60.0})
+        bench.run(20)
+        commands_are_sound(bench)
+        ways.append(bench.positions[0])
+    assert 0.3 * ways[0] < ways[1] < 0.7 * ways[0]
+
+
+def test_a_look_replaces_a_plan_that_is_contradicted_and_nothing_else() -> None:
+    minimiser = ScriptedMinimiser()
+    bench = Bench(minimiser, plan_change=0.02, schedule={"look_steps": 2})
+    calm = bench.run(16)
+    assert [cycle.command is not None for cycle in calm] == [True, False, False, False] * 2
+    assert {cycle.state for cycle in calm} == {State.RUNNING}
+    bench.run(3)
+    minimiser.goal = np.array([-0.6, 0.4, 0.04])
+    event = next(cycle for cycle in bench.run(5) if cycle.command is not None)
+    assert event.reason == "something happened"
+    assert (event.observation_stamp_ns or 0) - (calm[4].observation_stamp_ns or 0) < 14 * PERIOD
+    commands_are_sound(bench)
+
+
+def test_only_the_rows_that_the_critic_trusts_are_executed() -> None:
+    minimiser = ScriptedMinimiser(row_errors=np.linspace(0.1, 1.6, 16))
+    bench = Bench(minimiser, schedule={"trust": 0.5})
+    stamps = [cycle.observation_stamp_ns or 0 for cycle in bench.run(40)]
+    assert set(np.diff(stamps)) == {5 * PERIOD}
+    minimiser.row_errors = np.full(16, 9.0)
+    bench.run(8)
+    stamps = [cycle.observation_stamp_ns or 0 for cycle in bench.run(40)]
+    assert set(np.diff(stamps)) == {2 * PERIOD}
+
+
+def test_thought_ends_with_its_deadline_and_when_it_gains_nothing() -> None:
+    minimiser = ScriptedMinimiser(raw=3.0)
+    bench = Bench(minimiser, retry={"think_rounds": 8}, minimise={"deadline_s": 0.5})
+    bench.feed()
+    bench.pipeline.think(bench.now)
+    assert len(minimiser.calls) == 2  # the second one gained nothing
+    minimiser.calls.clear()
+    passed_s = [0.0]
+
+    def better(observation: NormalisedObservation, **thought: object) -> Minimum:
+        minimiser.raw -= 0.01
+        passed_s[0] += 0.12
+        return ScriptedMinimiser.minimise(minimiser, observation, **thought)  # type: ignore[arg-type]
+
+    minimiser.minimise = better  # type: ignore[method-assign]
+    plan = bench.pipeline.think(bench.now, lambda: passed_s[0])
+    assert plan.thought.rounds == 4
+    assert bench.pipeline.counters()["deadlines_missed"] == 0
+    assert minimiser.calls[-1]["warm_start"] is not None  # further rounds go on from the best so far
+    assert bench.pipeline.think(bench.now).thought.rounds == 9
+
+
 def test_the_ladder_to_giving_up_and_reset() -> None:
     minimiser = ScriptedMinimiser(goal=np.array([1.9, 2.9, 0.04]))
     bench = Bench(minimiser, retry={"max_retreats": 2})
@@ -266,7 +340,7 @@ def test_the_ladder_to_giving_up_and_reset() -> None:
 
 def test_holding_sends_one_braking_trajectory_and_resumes_by_itself() -> None:
     minimiser = ScriptedMinimiser(speed=0.05, goal=np.array([1.9, 2.9, 0.04]))
-    bench = Bench(minimiser, retry={"patience": 1, "hold_s": 2.0})
+    bench = Bench(minimiser, retry={"patience_s": 0.0, "hold_s": 2.0})
     bench.run(8)
     minimiser.raw = 3.0
     cycles = bench.run(20)

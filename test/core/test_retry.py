@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from ebt_policy_ros.core.retry import (
     Decision,
     Evidence,
     GiveUp,
+    GoOn,
     Hold,
     Memory,
     Retreat,
@@ -25,7 +27,7 @@ from ebt_policy_ros.core.types import Outcome
 
 from .fakes import SECOND
 
-SETTINGS = RetrySettings(patience=3, hold_s=0.5, max_retreats=2)
+SETTINGS = RetrySettings(think_rounds=1, patience_s=0.3, hold_s=0.5, max_retreats=2)
 HIGH, CALM, LOW = 0.99, 0.3, 0.9
 
 
@@ -74,6 +76,12 @@ def test_the_whole_ladder() -> None:
     assert names(without_thought) == attempt + attempt + ["Accept", "Hold", "GiveUp"]
     holds = [d for d in without_thought if isinstance(d, Hold)]
     assert len(holds) == 3 * 3  # 0.5 s of looking every 0.2 s
+    retreats = [place for place, d in enumerate(without_thought) if isinstance(d, Retreat | GiveUp)]
+    borne = [
+        sum(isinstance(d, Accept) for d in without_thought[a:b])
+        for a, b in zip([0, *retreats[:2]], retreats[:3], strict=True)
+    ]
+    assert borne == [2, 3, 6]  # every retreat in vain doubles the patience: 0.3, 0.6 and 1.2 s at 0.2 s a chunk
     assert "0.990 is above the threshold 0.950" in without_thought[0].reason
     assert "gave up after 2 retreats" in without_thought[-1].reason
 
@@ -97,15 +105,30 @@ def contradict(surprises: list[float | None], settings: RetrySettings = SETTINGS
 
 
 def test_plans_that_keep_contradicting_each_other_are_a_stuck_arm() -> None:
-    event = [0.1, 5.0, 0.1, 5.0, 5.0, 5.0, None, 5.0]
+    event = [0.1, 2.0, 0.1, 2.0, 2.0, 2.0, None, 2.0]
     assert set(names(contradict(event))) == {"Accept"}  # each one answered by the new plan
-    stuck = contradict([0.1] + [5.0] * 4)
+    stuck = contradict([0.1] + [2.0] * 4)
     assert names(stuck) == ["Accept", "Retreat"]
     assert "stuck: 4 plans in a row" in stuck[-1].reason
     assert [d.is_calm for d in stuck if isinstance(d, Accept)] == [True, False, False, False]
-    assert names(contradict([5.0] * 40))[-1] == "GiveUp"  # bounded
-    assert set(names(contradict([5.0] * 40, dataclasses.replace(SETTINGS, max_contradictions=0)))) == {"Accept"}
-    assert set(names(contradict([5.0] * 40, dataclasses.replace(SETTINGS, enabled=False)))) == {"Accept"}
+    assert names(contradict([2.0] * 40))[-1] == "GiveUp"  # bounded
+    assert set(names(contradict([2.0] * 40, dataclasses.replace(SETTINGS, max_contradictions=0)))) == {"Accept"}
+    assert set(names(contradict([2.0] * 40, dataclasses.replace(SETTINGS, enabled=False)))) == {"Accept"}
+
+
+def test_a_look_at_the_running_plan_goes_on_unless_something_happened() -> None:
+    look = dataclasses.replace(evidence(), is_look=True)
+    assert decide(look, Memory(), SETTINGS) == GoOn()
+    assert decide(dataclasses.replace(look, surprise=0.9), Memory(), SETTINGS) == GoOn()
+    event = decide(dataclasses.replace(look, surprise=1.1), Memory(), SETTINGS)
+    assert isinstance(event, Accept)
+    assert event.reason == "something happened"
+    doubtful = dataclasses.replace(look, score=HIGH, rounds=9)
+    assert isinstance(decide(doubtful, Memory(), SETTINGS), Accept)
+    useless = dataclasses.replace(look, outcome=Outcome.NON_FINITE)
+    assert decide(useless, Memory(), SETTINGS) == GoOn()  # the running plan is not the one that came out useless
+    memory = Memory(contradictions=3)
+    assert remember(memory, dataclasses.replace(look, surprise=2.0), event, SETTINGS).contradictions == 3
 
 
 def test_a_hold_ends_as_soon_as_the_score_is_low_again() -> None:
@@ -115,7 +138,7 @@ def test_a_hold_ends_as_soon_as_the_score_is_low_again() -> None:
 
 def test_calm_chunks_forgive_retreats_but_not_the_total() -> None:
     settings = dataclasses.replace(SETTINGS, calm_to_forgive=3, max_total_retreats=4)
-    failing = [HIGH] * 6
+    failing = [HIGH] * 8
     decisions = climb((failing + [CALM] * 6) * 10, settings)
     assert sum(isinstance(d, Retreat) for d in decisions) == 4
     assert isinstance(decisions[-1], GiveUp)
@@ -124,20 +147,20 @@ def test_calm_chunks_forgive_retreats_but_not_the_total() -> None:
 
 
 def test_stale_input_holds_for_as_long_as_it_lasts_and_changes_no_count() -> None:
-    memory = Memory(doubtful=1, retreats=1, calm=0)
+    memory = Memory(doubtful_since_ns=1, retreats=1, calm=0)
     for seconds in (0.0, 1.0, 1000.0):
         given_ = evidence(seconds, None, unavailable="front: silent")
         decision = decide(given_, memory, SETTINGS)
         assert decision == Hold("front: silent", waits_for_input=True)
         memory = remember(memory, given_, decision, SETTINGS)
-    assert memory == Memory(doubtful=1, retreats=1, calm=0)
+    assert memory == Memory(doubtful_since_ns=1, retreats=1, calm=0)
     assert isinstance(decide(evidence(1001.0), memory, SETTINGS), Accept)
 
 
 @pytest.mark.parametrize("changes", [{"outcome": Outcome.NON_FINITE}, {"refused": "jump limit: joint 'elbow'"}])
 def test_what_cannot_be_executed_never_is(changes: dict[str, object]) -> None:
     for settings in (SETTINGS, RetrySettings(enabled=False)):
-        for memory in (Memory(), Memory(doubtful=50)):
+        for memory in (Memory(), Memory(doubtful_since_ns=-SECOND)):
             for rounds in (0, 1):
                 decision = decide(evidence(rounds=rounds, **changes), memory, settings)
                 assert not isinstance(decision, Accept)
@@ -192,16 +215,16 @@ def test_a_blind_retreat_after_a_time_out_is_bounded_and_never_gives_up() -> Non
 
 @given(
     scores=st.lists(st.sampled_from([HIGH, CALM, LOW, None]), min_size=1, max_size=300),
-    patience=st.integers(1, 5),
+    patience_s=st.sampled_from([0.0, 0.2, 0.5, 1.1]),
     max_retreats=st.integers(0, 3),
     max_total=st.integers(0, 6),
     think_rounds=st.integers(0, 3),
 )
 def test_every_count_is_bounded(
-    scores: list[float | None], patience: int, max_retreats: int, max_total: int, think_rounds: int
+    scores: list[float | None], patience_s: float, max_retreats: int, max_total: int, think_rounds: int
 ) -> None:
     settings = RetrySettings(
-        patience=patience,
+        patience_s=patience_s,
         max_retreats=max_retreats,
         max_total_retreats=max_total,
         think_rounds=think_rounds,
@@ -215,6 +238,6 @@ def test_every_count_is_bounded(
         assert in_a_row <= think_rounds
         if not isinstance(decision, ThinkMore):
             doubtful = doubtful + 1 if isinstance(decision, Accept) and decision.is_doubtful else 0
-            assert doubtful < patience
+            assert doubtful <= math.ceil(patience_s * 2**max_total / 0.2 - 1e-6)
     given_up = [isinstance(d, GiveUp) for d in decisions]
     assert given_up == sorted(given_up)  # once given up, nothing else follows

@@ -39,7 +39,7 @@ def test_nested_mappings_become_nested_settings() -> None:
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"retry": {"patients": 3}}, ["PipelineSettings.retry", "'patients'", "did you mean 'patience'"]),
+        ({"retry": {"patience": 3}}, ["PipelineSettings.retry", "'patience'", "did you mean 'patience_s'"]),
         ({"wrong": 1}, ["'wrong'", "known are", "period_s"]),
         ({"minimise": {"steps": 0}}, ["steps", "at least 1", "got 0"]),
         ({"minimise": {"steps": 2.5}}, ["minimise.steps", "whole number", "2.5"]),
@@ -64,8 +64,8 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(mapping: dict[str, object
 
 
 def test_direct_construction_is_checked_too() -> None:
-    with pytest.raises(SettingsError, match="patience"):
-        RetrySettings(patience=0)
+    with pytest.raises(SettingsError, match="patience_s"):
+        RetrySettings(patience_s=-1.0)
     with pytest.raises(SettingsError, match="seed"):
         MinimiseSettings(seed=2**23)
     with pytest.raises(SettingsError, match="expected lower < upper"):

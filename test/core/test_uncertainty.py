@@ -21,11 +21,34 @@ from ebt_policy_ros.core.uncertainty import (
     episodes_needed,
     raw_score,
     score_name,
+    windowed,
 )
 
 
 def minimum(energy: float = 0.0, **terms: float) -> Minimum:
     return Minimum(np.zeros((2, 1)), energy, np.zeros(3), Outcome.DESCENDED, 2, 2, np.zeros(1), terms=terms)
+
+
+def test_a_window_is_the_mean_of_the_chunks_planned_in_it() -> None:
+    np.testing.assert_allclose(windowed([0.0, 0.4, 0.8, 2.0], [1.0, 2.0, 6.0, 1.0], 0.8), [1.0, 1.5, 3.0, 1.0])
+    np.testing.assert_array_equal(windowed([0.0, 0.4], [1.0, 2.0], 0.0), [1.0, 2.0])
+    made = Calibration.from_scores(
+        np.linspace(1, 2, 100), 0.05, score="energy", weights_sha256="", window_s=2.0, plan_changes=np.arange(100.0)
+    )
+    assert made.plan_change == 95.0
+    again = Calibration.from_mapping(json.loads(json.dumps(made.to_mapping())))
+    assert (again.window_s, again.plan_change) == (2.0, 95.0)
+    uncertainty = Uncertainty(made)
+    assert uncertainty.surprise(190.0) == 2.0
+    assert uncertainty.surprise(None) is None
+    assert Uncertainty(None).surprise(1.0) is None
+    alone, together = uncertainty.score(minimum(3.0)), uncertainty.score(minimum(3.0), [1.0, 1.0, 1.0])
+    assert alone is not None
+    assert together is not None
+    assert together <= 0.95 < alone
+    for wrong in ({"window_s": -1.0}, {"plan_change": 0.0}):
+        with pytest.raises(BundleError, match="window"):
+            dataclasses.replace(made, **wrong)  # type: ignore[arg-type]
 
 
 def test_the_raw_score_adds_doubt_in_usual_errors_and_unfamiliarity() -> None:
