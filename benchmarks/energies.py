@@ -4,9 +4,10 @@
       --variants a0=out/can_a0 a1=out/can_a1 --dp models/can/dp --episodes 60 --faults 12 --seed 50000 \\
       --json benchmarks/results/energies_can.json --images docs/images --document docs/energies.md
 
-Played once: calm episodes (for heads, thresholds and tests apart), perturbations of the task, and faults of cameras,
-joints and hand (benchmarks.faults), retry off. Judged at the same pictures: energies of every variant and what is made
-of them, ensembles of variants, and distances that need no energy. docs/energies.md says what came of it.
+Played once: calm episodes (for heads, thresholds and tests apart), and perturbations of scene, cameras and joints
+(``SCENE`` and ``SENSES``; docs/perturbations.md), retry off. Judged at the same pictures: energies of every variant
+and what is made of them, ensembles of variants, and distances that need no energy. docs/energies.md says what came of
+it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ from ebt_policy_ros.training.fit_heads import Familiar, fit, joined
 NO_VARIANT = "no energy"
 HEAD_EPISODES, THRESHOLD_EPISODES = 24, 60
 DP_SAMPLES = 8
+SCENE, SENSES = ("teleport", "slip"), ("black", "frozen", "shifted", "tinted", "biased")
+"""Kinds of perturbation that are played."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--members", nargs="+", default=[], metavar="NAME=BUNDLE", help="bundles for ensembles only")
     parser.add_argument("--critics", nargs="+", default=[], metavar="NAME=BUNDLE", help="critics that judge the plans")
     parser.add_argument("--dp", help="a diffusion bundle, for the spread of its samples (DDIM, 16 steps)")
-    parser.add_argument("--episodes", type=int, default=60, help="calm ones, and of every perturbation and slip")
-    parser.add_argument("--faults", type=int, default=12, help="episodes of every fault of cameras and joints")
+    parser.add_argument("--episodes", type=int, default=60, help="calm ones, and of every perturbation of the scene")
+    parser.add_argument("--faults", type=int, default=12, help="episodes of every perturbation of the senses")
     parser.add_argument("--head-episodes", type=int, default=HEAD_EPISODES, help="calm ones that heads are fitted on")
     parser.add_argument("--threshold-episodes", type=int, default=THRESHOLD_EPISODES, help="calm ones for thresholds")
     parser.add_argument("--rows", type=int, default=3000, help="rows of the demonstrations to compare with")
@@ -179,14 +182,13 @@ def _success(episodes: Sequence[Played]) -> list[int]:
 # ---- the episodes ----------------------------------------------------------------------------------------------
 
 
-def wanted_episodes(options: argparse.Namespace, perturbations: Sequence[str]) -> list[Played]:
+def wanted_episodes(options: argparse.Namespace) -> list[Played]:
     """What to play: seeds of heads, thresholds and tests do not overlap; kinds share the test seeds."""
     calm = [
         *(Played(CALM, options.seed + i, "heads") for i in range(options.head_episodes)),
         *(Played(CALM, options.seed + 1000 + i, "threshold") for i in range(options.threshold_episodes)),
     ]
-    counts = dict.fromkeys((CALM, *perturbations, "slip"), options.episodes)
-    counts |= dict.fromkeys(("black", "frozen", "shifted", "tinted", "joint"), options.faults)
+    counts = dict.fromkeys((CALM, *SCENE), options.episodes) | dict.fromkeys(SENSES, options.faults)
     return calm + [Played(kind, options.seed + 2000 + i) for kind, count in counts.items() for i in range(count)]
 
 
@@ -199,9 +201,7 @@ def _play_only(options: argparse.Namespace) -> None:
 def _episodes(options: argparse.Namespace, directory: Path, policy: Bundle) -> list[Played]:
     if options.played is not None and options.played.exists():
         return load(options.played, policy.policy_sha256)
-    from ebt_policy_ros.sim.tasks import make_task
-
-    wanted = wanted_episodes(options, make_task(options.task).perturbations)
+    wanted = wanted_episodes(options)
     episodes = play(directory, options.task, wanted, processes=options.processes, time_limit_s=options.time_limit)
     episodes = [one for one in episodes if one.times_s]
     if options.played is not None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.faults import FAULTS, FaultyArm
 from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.sim.world import Disturbance
@@ -28,7 +26,7 @@ class Played:
     """One episode, chunk by chunk (T of them)."""
 
     kind: str
-    """'calm', a perturbation of the task or a fault."""
+    """'calm' or a kind of perturbation."""
     seed: int
     purpose: str = "test"
     """'heads' (fitted on), 'threshold' (calibrated on) or 'test'."""
@@ -63,42 +61,30 @@ def play(
 ) -> list[Played]:
     """Plays the ``wanted`` episodes (kind, seed, purpose) with a bundle, retry off, and fills them in."""
     setup = Setup(str(policy), task, {"retry": {"enabled": False}}, time_limit_s=time_limit_s)
-    jobs = []
-    for index, episode in enumerate(wanted):
-        own = episode.kind not in (CALM, *FAULTS)
-        disturbance = Disturbance(episode.kind, within_m=0.1) if own else None
-        jobs.append(Job(setup, index, episode.seed, disturbance))
-    faults = {index: episode.kind for index, episode in enumerate(wanted) if episode.kind in FAULTS}
-    work = partial(record, faults=faults)
+    jobs = [
+        Job(setup, index, episode.seed, None if episode.kind == CALM else Disturbance(episode.kind))
+        for index, episode in enumerate(wanted)
+    ]
     played: dict[int, Played] = {}
     estimate = Estimate("episodes")
-    for place, episode in play_all(jobs, work, processes=processes):
+    for place, episode in play_all(jobs, record, processes=processes):
         episode.kind, episode.purpose = wanted[place].kind, wanted[place].purpose
         played[place] = episode
         estimate.show(len(played), len(jobs))
     return [played[place] for place in range(len(jobs))]
 
 
-def record(episode: Episode, *, faults: Mapping[int, str]) -> Played:
+def record(episode: Episode) -> Played:
     """Plays one episode and keeps everything."""
-    world, job = episode.world, episode.job
-    arm, played = world.arm, Played(CALM, job.seed)
-    faulty = FaultyArm(arm, faults[job.index], job.seed) if job.index in faults else None
-    if faulty is not None:
-        world.arm = faulty  # type: ignore[assignment]
-    try:
-        for turn in episode.play():
-            if turn.cycle.minimum is not None:
-                played.times_s.append(turn.elapsed_s)
-                played.positions.append(turn.positions)
-                played.chunks.append(turn.cycle.minimum.chunk)
-                for camera, image in turn.images.items():
-                    played.images.setdefault(camera, []).append(image)
-    finally:
-        world.arm = arm
-    if faulty is not None:
-        played.disturbed_s = faulty.began_s
-    elif world.disturbed_ns is not None:
+    world, played = episode.world, Played(CALM, episode.job.seed)
+    for turn in episode.play():
+        if turn.cycle.minimum is not None:
+            played.times_s.append(turn.elapsed_s)
+            played.positions.append(turn.positions)
+            played.chunks.append(turn.cycle.minimum.chunk)
+            for camera, image in turn.images.items():
+                played.images.setdefault(camera, []).append(image)
+    if world.disturbed_ns is not None:
         played.disturbed_s = (world.disturbed_ns - world.began_ns) * 1e-9
     played.success, played.duration_s = world.success_ns is not None, world.elapsed_s
     return played

@@ -57,8 +57,10 @@ class EpisodeRecord:
     gave_up: bool = False
     interrupted: bool = False
     """The run ended in the middle of the episode."""
+    perturbation: str | None = None
+    """Kind of what was to disturb the episode, as far as it was planned in advance."""
     perturbed_at_s: float | None = None
-    """When the object was moved away [simulated s]; None in an undisturbed episode."""
+    """When the disturbance set in [simulated s]; None in an undisturbed episode."""
     duration_s: float = 0.0
     """[simulated s]"""
     duration_wall_s: float = 0.0
@@ -112,6 +114,7 @@ class EpisodeRecord:
             "interrupted": self.interrupted,
             "verdict": self.verdict,
             "perturbed": self.perturbed_at_s is not None,
+            "perturbation": self.perturbation,
             "perturbed_at_s": self.perturbed_at_s,
             "calm": self.is_calm,
             "retries": self.retries,

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy", choices=POLICY_METHODS, help="method (default: the bundle's); baselines are found at MODEL/<method>"
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="of a diffusion policy (default ddpm100)")
-    parser.add_argument("--perturb", metavar="NAME", help="disturbance of every episode, such as teleport, or 'all'")
+    parser.add_argument("--perturb", metavar="NAME[,NAME]", help=_perturb_help())
     parser.add_argument("--retry", choices=("on", "off"), default="on", help="whether retry may act (default on)")
     parser.add_argument("--runtime", default="auto", help="what runs the bundle: auto, torch or onnxruntime")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the episodes, prints a summary, writes the JSON; returns the exit status."""
+    from ebt_policy_ros.cli.lockstep import table_by_perturbation
     from ebt_policy_ros.training.episodes import find_bundle
 
     directory, bundle = find_bundle(options.model, options.policy)
@@ -69,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         result = _result(record, options, bundle)
         if options.json is not None and record.episodes:  # an error before the first leaves an older file alone
             write_json(options.json, result)
+    if len(result["by_perturbation"]) > 1:
+        print(table_by_perturbation(result["by_perturbation"]))
     print(_summary(result))
     return 0
 
@@ -100,7 +103,6 @@ def resolve(options: argparse.Namespace, bundle: Bundle) -> None:
 
 def _jobs(options: argparse.Namespace, directory: Path) -> list[Job]:
     from ebt_policy_ros.cli.lockstep import disturbances
-    from ebt_policy_ros.sim.tasks import make_task
     from ebt_policy_ros.training.episodes import Job, Setup
 
     overrides: dict[str, dict[str, Any]] = {"retry": {"enabled": options.retry == "on"}}
@@ -115,7 +117,7 @@ def _jobs(options: argparse.Namespace, directory: Path) -> list[Job]:
         options.sampler,
         options.time_limit,
     )
-    disturbance = disturbances(options.perturb, make_task(options.task).perturbations)
+    disturbance = disturbances(options.perturb)
     return [Job(setup, index, options.seed + index, disturbance(index)) for index in range(options.episodes)]
 
 
@@ -145,12 +147,15 @@ def _play(record: DemoRecord, options: argparse.Namespace, jobs: list[Job]) -> N
 
 
 def _result(record: DemoRecord, options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
+    from ebt_policy_ros.cli.lockstep import by_perturbation
+
     names = ("task", "steps", "policy", "sampler", "perturb", "retry", "runtime", "device", "time_limit")
     result = record.as_json()
     result.update(
         command="eval",
         settings={name: getattr(options, name) for name in names},
         success_interval=interval(record),
+        by_perturbation=by_perturbation(record.episodes),
         weights_sha256=bundle.weights_sha256,
         policy_sha256=bundle.policy_sha256,
         training={name: bundle.provenance.get(name) for name in COSTS},
@@ -186,6 +191,16 @@ def _summary(result: dict[str, Any]) -> str:
         f"95 % interval {100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}); "
         f"{sum(episode['retries'] for episode in episodes)} retries, {result['gave_up']} given up; {thought}"
     )
+
+
+def _perturb_help() -> str:
+    from ebt_policy_ros.sim.perturbations import GROUPS, PERTURBATIONS
+
+    kinds = "; ".join(f"{name}: {kind.description}" for name, kind in PERTURBATIONS.items())
+    return (
+        "what disturbs the episodes, in turn: kind[:severity][@reaching[metres] or @seconds], several with commas, or "
+        f"groups of kinds ({', '.join(GROUPS)}). Kinds are {kinds}"
+    ).replace("%", "%%")
 
 
 def _seconds(text: str) -> float:

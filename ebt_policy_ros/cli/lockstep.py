@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord
 from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules
 from ebt_policy_ros.core.cycle import Cycle, State
+from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.sim.perturbations import GROUPS, PERTURBATIONS
 from ebt_policy_ros.sim.world import Disturbance
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ def record_episode(episode: Episode) -> EpisodeRecord:
     record.success = world.success_ns is not None
     record.duration_s, record.duration_wall_s = world.elapsed_s, time.monotonic() - began_s
     record.num_rejected = world.num_rejected - rejected_before
+    record.perturbation = None if job.disturbance is None else job.disturbance.kind
     if world.disturbed_ns is not None:
         record.perturbed_at_s = (world.disturbed_ns - world.began_ns) / 1e9
     return record
@@ -61,13 +65,62 @@ def cycle_record(cycle: Cycle, time_s: float, latency_ms: float) -> CycleRecord:
     )
 
 
-def disturbances(text: str | None, known: Sequence[str]) -> Callable[[int], Disturbance | None]:
-    """Episode index -> its disturbance: none, always the one of ``text``, or every known kind in turn for 'all'.
+def disturbances(text: str | None) -> Callable[[int], Disturbance | None]:
+    """Episode index -> its disturbance: none, or those that ``text`` names in turn.
 
-    Without a time or place (``teleport@1.5``, ``teleport@reaching0.1``) it happens when the hand is near the object.
+    ``text`` lists kinds or groups of kinds (``GROUPS``, such as ``all`` or ``camera``), each with a severity and a
+    moment of its own where wanted: ``teleport``, ``slip,black:0.5``, ``scene@1.5``. SettingsError for a name that is
+    unknown or a kind that is named twice: results are told apart by kind.
     """
     if not text:
         return lambda _index: None
-    names = list(known) if text == "all" else [text]
-    chosen = [Disturbance.from_text(name if "@" in name else f"{name}@reaching") for name in names]
-    return lambda index: chosen[index % len(chosen)]
+    chosen: dict[str, Disturbance] = {}
+    for entry in text.split(","):
+        asked = Disturbance.from_text(entry)
+        if asked.kind not in GROUPS and asked.kind not in PERTURBATIONS:
+            raise SettingsError(
+                f"perturbation '{asked.kind}': expected kinds ({', '.join(PERTURBATIONS)}) or groups of them "
+                f"({', '.join(GROUPS)}), with commas between them"
+            )
+        for kind in GROUPS.get(asked.kind, (asked.kind,)):
+            disturbance = dataclasses.replace(asked, kind=kind)
+            if chosen.setdefault(kind, disturbance) != disturbance:
+                raise SettingsError(
+                    f"perturbations '{text}': expected every kind once, got '{kind}' with different severities or "
+                    "moments; play them in runs of their own"
+                )
+    in_turn = list(chosen.values())
+    return lambda index: in_turn[index % len(in_turn)]
+
+
+def by_perturbation(episodes: Sequence[EpisodeRecord]) -> dict[str, dict[str, Any]]:
+    """Kind -> what came of the episodes in which it was to happen; empty when none was planned."""
+    kinds = dict.fromkeys(episode.perturbation for episode in episodes if episode.perturbation is not None)
+    return {kind: _counts([episode for episode in episodes if episode.perturbation == kind]) for kind in kinds}
+
+
+def table_by_perturbation(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """``by_perturbation`` for people to read, a line a kind."""
+    lines = [f"{'perturbation':<14}{'succeeded':>12}{'95 % interval':>18}{'set in':>8}{'retries':>9}{'given up':>10}"]
+    for kind, counts in results.items():
+        low, high = counts["interval"]
+        lines.append(
+            f"{kind:<14}{counts['successes']:>5} of {counts['episodes']:<3}{100 * low:>9.1f} to {100 * high:>5.1f}"
+            f"{counts['disturbed']:>8}{counts['retries']:>9}{counts['gave_up']:>10}"
+        )
+    return "\n".join(lines)
+
+
+def _counts(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    from ebt_policy_ros.training.statistics import wilson
+
+    successes = sum(episode.success for episode in episodes)
+    return {
+        "episodes": len(episodes),
+        "disturbed": sum(episode.perturbed_at_s is not None for episode in episodes),
+        "successes": successes,
+        "success_rate": successes / len(episodes),
+        "interval": [round(value, 4) for value in wilson(successes, len(episodes))],
+        "retries": sum(episode.retries for episode in episodes),
+        "gave_up": sum(episode.gave_up for episode in episodes),
+    }

@@ -21,6 +21,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.messages import read_trajectory
 from ebt_policy_ros.nodes.running import run_and_exit
 from ebt_policy_ros.nodes.sim_senses import SimSenses
+from ebt_policy_ros.sim.perturbations import find_kind
 from ebt_policy_ros.sim.world import Disturbance, SimWorld
 
 _EPISODE_TICKS = 4
@@ -105,7 +106,7 @@ class SimNode(Node):  # type: ignore[misc]
                 self._queue.put(lambda seed=seed: setattr(self, "_next_seed", seed))  # type: ignore[misc]
             elif parameter.name == "perturb" and parameter.value:
                 try:
-                    Disturbance.from_text(parameter.value)
+                    find_kind(Disturbance.from_text(parameter.value).kind)
                 except EbtPolicyError as error:
                     return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -132,7 +133,7 @@ class SimNode(Node):  # type: ignore[misc]
             self._world = SimWorld(
                 arm, self._value("object") or arm.task.target, self._next_seed, self.get_logger().info
             )
-            self._senses = SimSenses(self, arm, with_clock=bool(self._value("publish_clock")))
+            self._senses = SimSenses(self, self._world, with_clock=bool(self._value("publish_clock")))
             self._begin_episode()
             self.get_logger().info(f"simulating '{self._value('task')}' with cameras {', '.join(arm.camera_names)}")
             spinner.start()

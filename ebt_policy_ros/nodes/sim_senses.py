@@ -14,15 +14,17 @@ from std_msgs.msg import Bool
 
 from ebt_policy_ros.messages import encode_image, joint_state_message, set_stamp_ns
 from ebt_policy_ros.messages.status import diagnostic_array
-from ebt_policy_ros.sim.world import camera_matrix
+from ebt_policy_ros.sim.world import SimWorld, camera_matrix
 
 
 class SimSenses:
-    """Publishers of the arm's joints, cameras, clock and episode; to be used by the thread that renders."""
+    """Publishers of what a world lets be seen of joints and cameras, of its clock and its episode; to be used by the
+    thread that renders."""
 
-    def __init__(self, node: Any, arm: Any, *, with_clock: bool) -> None:
+    def __init__(self, node: Any, world: SimWorld, *, with_clock: bool) -> None:
         self._node = node
-        self._arm = arm
+        self._world = world
+        self._arm = arm = world.arm
         sensor = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
         overridable = QoSOverridingOptions.with_default_policies()
         self._clock = node.create_publisher(Clock, "/clock", 10) if with_clock else None
@@ -37,19 +39,22 @@ class SimSenses:
             self._cameras[camera] = (image, info, self._camera_info(camera))
 
     def publish(self, stamp_ns: int, *, is_success: bool) -> None:
-        """Clock first (receivers judge stamps by it), then joints, then pictures: all of the same instant."""
-        arm = self._arm
+        """Clock first (receivers judge stamps by it), then joints, then pictures: all of the same instant, unless
+        something delays the pictures."""
+        world, arm = self._world, self._arm
         if self._clock is not None:
             clock = Clock()
             set_stamp_ns(clock.clock, stamp_ns)
             self._clock.publish(clock)
         self._joints.publish(
-            joint_state_message(JointState, stamp_ns, arm.joint_names, arm.positions(), arm.velocities())
+            joint_state_message(JointState, stamp_ns, arm.joint_names, world.positions(), world.velocities())
         )
-        for camera, (image_publisher, info_publisher, info) in self._cameras.items():
-            set_stamp_ns(info.header.stamp, stamp_ns)
+        for camera, picture in world.pictures().items():
+            image_publisher, info_publisher, info = self._cameras[camera]
+            taken_ns = stamp_ns - (arm.time_ns - picture.stamp_ns)
+            set_stamp_ns(info.header.stamp, taken_ns)
             info_publisher.publish(info)
-            image_publisher.publish(encode_image(arm.render(camera), Image, stamp_ns, f"{camera}_optical_frame"))
+            image_publisher.publish(encode_image(picture.pixels, Image, taken_ns, f"{camera}_optical_frame"))
         self._success.publish(Bool(data=is_success))
 
     def publish_episode(self, stamp_ns: int, task: str, values: Mapping[str, str]) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ebt_policy_ros.core.errors import SettingsError, UnsupportedError
+from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.types import Floats, Observation, Pixels, as_floats
 from ebt_policy_ros.sim.kinematics import Kinematics, yaw_of
-from ebt_policy_ros.sim.rendering import CameraRenderer, choose_backend
+from ebt_policy_ros.sim.panda import common_arguments, draw_coarsely, quiet_robosuite
+from ebt_policy_ros.sim.rendering import CameraRenderer, Prop, choose_backend
 from ebt_policy_ros.sim.tasks import make_task
 
 ARM_JOINTS = tuple(f"panda_joint{i}" for i in range(1, 8))
@@ -23,8 +21,8 @@ OPEN_M, CLOSED_M = 0.04, 0.0
 SUCCESS_TICKS = 10
 """Control periods in a row (0.5 s) during which the task must be fulfilled."""
 _SETTLE_TICKS = 6
-_COARSE_LINKS = ("link0", "link1", "link2", "link3", "link4", "link5", "link6")
-_HIDDEN = ("wall_", "fixed_mount0_", "_leg")
+_STUCK_M = 0.002
+"""Objects at rest reach half a millimetre into what they lie on."""
 
 
 class SimulatedArm:
@@ -47,11 +45,11 @@ class SimulatedArm:
         self.joint_names: tuple[str, ...] = (*ARM_JOINTS, FINGER_JOINT)
         self.camera_names: tuple[str, ...] = tuple(cameras)
         self.image_size = image_size
-        with _quiet_robosuite():
-            self.environment = self.task.make_environment(_common_arguments())
+        with quiet_robosuite():
+            self.environment = self.task.make_environment(common_arguments())
         self._model: Any = self.environment.sim.model._model
         self._state: Any = self.environment.sim.data._data
-        _draw_coarsely(self._model)
+        draw_coarsely(self._model)
         self._addresses = np.array([self._joint_address(f"robot0_joint{i}") for i in range(1, 8)])
         self._finger_addresses = np.array([self._joint_address(f"gripper0_right_finger_joint{i}") for i in (1, 2)])
         self._velocity_addresses = self._model.jnt_dofadr[[self._joint_id(f"robot0_joint{i}") for i in range(1, 8)]]
@@ -63,6 +61,7 @@ class SimulatedArm:
         self._time_ns = 0
         self._ticks_fulfilled = 0
         self._rng = np.random.default_rng(0)
+        self._props: list[Prop] = []
         self.reset(0)
 
     # --- time ---------------------------------------------------------------------------------------------------
@@ -75,9 +74,11 @@ class SimulatedArm:
         """A new episode: cube pose and a little noise on the arm's joints come from ``seed`` alone."""
         rng = np.random.default_rng(seed)
         self._rng = np.random.default_rng([seed, 1])
+        self._props.clear()
         # The samplers keep the generator object they were made with: its state is replaced, not the object.
         self.environment.rng.bit_generator.state = rng.bit_generator.state
         self.environment.reset()
+        self.push(np.zeros(3))
         self._set_fingers(OPEN_M)
         self._settle()
 
@@ -106,7 +107,8 @@ class SimulatedArm:
 
     def render(self, camera: str, *, height: int | None = None, width: int | None = None) -> Pixels:
         """(height, width, 3) uint8 RGB, ``image_size`` square unless told otherwise."""
-        return self._cameras.render(self._state, camera, height or self.image_size, width or self.image_size)
+        size = height or self.image_size, width or self.image_size
+        return self._cameras.render(self._state, camera, *size, props=self._props)
 
     def observation(self) -> Observation:
         """All cameras and joints at ``time_ns``."""
@@ -144,17 +146,39 @@ class SimulatedArm:
         self._settle()
         return True
 
-    def perturb(self, name: str, severity: float = 1.0) -> bool:
-        """Does something to the task that the policy did not cause; False when it cannot apply now.
+    def move_object(self, name: str, offset: Floats, turn: float) -> bool:
+        """Moves an object by ``offset`` (3,) [m] and turns it about the vertical [rad] as it lies, at rest; False, and
+        nothing has changed, where it would stick in something."""
+        joint = self._joint_id(f"{name}_joint0")
+        start, velocity = self._model.jnt_qposadr[joint], self._model.jnt_dofadr[joint]
+        pose, speed = self._state.qpos[start : start + 7], self._state.qvel[velocity : velocity + 6]
+        before = pose.copy(), speed.copy()
+        pose[:3] += offset
+        pose[3:] = _turned(pose[3:], turn)
+        speed[:] = 0.0
+        self.environment.sim.forward()
+        if self._is_stuck(name):
+            pose[:], speed[:] = before
+            self.environment.sim.forward()
+            return False
+        return True
 
-        ``teleport``: the cube lies elsewhere at once, at least 8 cm * severity away. Places come from the episode's
-        seed. SettingsError for a name the task does not know.
-        """
-        if name not in self.task.perturbations:
-            raise SettingsError(
-                f"perturbation '{name}': task '{self.task.name}' has {', '.join(self.task.perturbations) or 'none'}"
-            )
-        return self.task.perturb(self, name, severity, self._rng)
+    def object_speed(self, name: str) -> float:
+        """[m/s] of an object of the task."""
+        velocity = self._model.jnt_dofadr[self._joint_id(f"{name}_joint0")]
+        return float(np.linalg.norm(self._state.qvel[velocity : velocity + 3]))
+
+    def teleport(self, severity: float = 1.0) -> bool:
+        """The task's object lies elsewhere at once, see ``Task.teleport``; places come from the episode's seed."""
+        return self.task.teleport(self, severity, self._rng)
+
+    def push(self, force: Floats) -> None:
+        """A force (3,) [N], in world coordinates, that acts on the hand until another one or a reset."""
+        self._state.body("robot0_right_hand").xfrc_applied[:3] = force
+
+    def show(self, prop: Prop) -> None:
+        """Something that cameras see until the next reset; nothing can touch it."""
+        self._props.append(prop)
 
     def close(self) -> None:
         """Frees the OpenGL contexts and the environment."""
@@ -180,6 +204,15 @@ class SimulatedArm:
         self.environment.robots[0].gripper["right"].current_action = _finger_action(opening)
         self.environment.sim.forward()
 
+    def _is_stuck(self, name: str) -> bool:
+        """Whether an object reaches more than ``_STUCK_M`` into something else."""
+        body = self._model.body(f"{name}_main").id
+        for contact in self._state.contact[: self._state.ncon]:
+            bodies = self._model.geom_bodyid[contact.geom]
+            if contact.dist < -_STUCK_M and (self._model.body_rootid[bodies] == body).any():
+                return True
+        return False
+
     def _joint_id(self, name: str) -> int:
         import mujoco
 
@@ -195,74 +228,8 @@ def _finger_action(opening: float) -> Floats:
     return np.array([level, -level])
 
 
-def _common_arguments() -> dict[str, Any]:
-    """Arguments every robosuite task is made with: joint position control at 20 Hz, no rendering of its own."""
-    part = {
-        "type": "JOINT_POSITION",
-        "input_type": "absolute",
-        "impedance_mode": "fixed",
-        "input_max": 1,
-        "input_min": -1,
-        "output_max": 0.05,
-        "output_min": -0.05,
-        "kp": 200,
-        "damping_ratio": 1,
-        "kp_limits": [0, 300],
-        "damping_ratio_limits": [0, 10],
-        "qpos_limits": None,
-        "interpolation": None,
-        "ramp_ratio": 0.2,
-        "gripper": {"type": "GRIP"},
-    }
-    return {
-        "robots": "Panda",
-        "controller_configs": {"type": "BASIC", "body_parts": {"right": part}},
-        "use_camera_obs": False,
-        "use_object_obs": False,
-        "has_offscreen_renderer": False,
-        "has_renderer": False,
-        "control_freq": 20,
-        "ignore_done": True,
-        "hard_reset": False,
-        "seed": 0,
-    }
-
-
-def _draw_coarsely(model: Any) -> None:
-    """Draws the far links by their convex hulls and hides walls and pedestal: 14 ms a frame become about 5.
-
-    Only group 1 is drawn. Groups have no influence on contacts, so the physics stays robosuite's own.
-    """
-    for index in range(model.ngeom):
-        name = model.geom(index).name
-        if name.startswith(_HIDDEN) or "_leg" in name:
-            model.geom_group[index] = 5
-    bodies = {f"robot0_{link}" for link in _COARSE_LINKS}
-    for index in range(model.ngeom):
-        if model.body(model.geom_bodyid[index]).name not in bodies:
-            continue
-        is_hull = model.geom(index).name.endswith("_collision")
-        model.geom_group[index] = 1 if is_hull else 5
-        if is_hull:
-            model.geom_rgba[index] = (0.86, 0.87, 0.88, 1.0)
-            model.geom_matid[index] = -1
-
-
-@contextlib.contextmanager
-def _quiet_robosuite() -> Iterator[None]:
-    """Imports robosuite without its five warnings on missing private files and robots that nobody asked for."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                import robosuite  # noqa: F401  (the import itself is what has to be quiet)
-            except ImportError as error:
-                raise UnsupportedError(
-                    f"the simulated arm needs robosuite and mujoco ({error}); install them with "
-                    "pip install 'ebt-policy-ros[sim]'"
-                ) from error
-            yield
-    finally:
-        logging.disable(previous)
+def _turned(quaternion: Floats, turn: float) -> Floats:
+    """(4,) w, x, y, z: ``quaternion`` turned by ``turn`` [rad] about the world's vertical."""
+    w, x, y, z = quaternion
+    c, s = np.cos(turn / 2), np.sin(turn / 2)
+    return np.array([c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w])

@@ -82,7 +82,7 @@ def record_episode(arm: SimulatedArm, seed: int) -> Demonstration:
     fulfilled = False
     for tick in range(arm.task.max_ticks):
         if tick == teleport_tick:
-            arm.perturb("teleport", severity=float(rng.uniform(0.4, 1.0)))
+            arm.teleport(float(rng.uniform(0.4, 1.0)))
         stamp_ns, positions, velocities = arm.time_ns - start_ns, arm.positions(), arm.velocities()
         for camera in arm.camera_names:
             images[camera].append(arm.render(camera))

@@ -28,7 +28,7 @@ class Turn:
     positions: Floats
     """(D,) measured [rad or m] when it began to think."""
     images: Mapping[str, Pixels]
-    """What it was shown at this time; empty when it did not ask."""
+    """The newest it was shown by this time; empty when it did not ask."""
 
 
 def play(
@@ -45,15 +45,17 @@ def play(
     pipeline.clear()
     pipeline.reset(seed)
     arm = world.arm
+    shown: dict[str, Pixels] = {}
     while world.elapsed_s < time_limit_s and world.success_ns is None:
         now = Instant(arm.time_ns, arm.time_ns)
-        positions = arm.positions()
+        positions = world.positions()
         images: dict[str, Pixels] = {}
-        pipeline.add_joints(now.ros_ns, now.steady_ns, arm.joint_names, positions, arm.velocities())
+        pipeline.add_joints(now.ros_ns, now.steady_ns, arm.joint_names, positions, world.velocities())
         if pipeline.wants_images(now):
-            images = {camera: arm.render(camera) for camera in arm.camera_names}
-        for camera, image in images.items():
-            pipeline.add_image(camera, now.ros_ns, now.steady_ns, image)
+            for camera, picture in world.pictures().items():
+                pipeline.add_image(camera, picture.stamp_ns, now.steady_ns, picture.pixels)
+                shown[camera] = picture.pixels
+            images = dict(shown)
         if pipeline.is_due(now):
             began_s = time.monotonic()
             cycle = pipeline.act(pipeline.think(now), now)

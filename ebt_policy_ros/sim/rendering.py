@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import math
 import os
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ebt_policy_ros.core.errors import SettingsError, UnsupportedError
 from ebt_policy_ros.core.types import Pixels
@@ -102,6 +105,34 @@ class View:
     elevation_deg: float = -35.0
 
 
+@dataclass(frozen=True, slots=True)
+class Prop:
+    """Something that is drawn and nothing else: it neither touches nor is touched."""
+
+    shape: str
+    """``box``, ``cylinder`` or ``ellipsoid``."""
+    position: tuple[float, float, float]
+    """[m] of its centre, in world coordinates."""
+    half_size: tuple[float, float, float]
+    """[m]; of a cylinder radius, half height (the third counts for nothing)."""
+    rgba: tuple[float, float, float, float]
+    yaw: float = 0.0
+    """[rad]"""
+
+    def add_to(self, scene: Any) -> None:
+        """Adds it to an MjvScene, as the last of its geoms."""
+        import mujoco
+
+        shape = getattr(mujoco.mjtGeom, f"mjGEOM_{self.shape.upper()}")
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        turned = np.array([c, -s, 0.0, s, c, 0.0, 0.0, 0.0, 1.0])
+        geom = scene.geoms[scene.ngeom]
+        mujoco.mjv_initGeom(
+            geom, shape, np.array(self.half_size), np.array(self.position), turned, np.array(self.rgba, np.float32)
+        )
+        scene.ngeom += 1
+
+
 def _close(reference: weakref.ref[CameraRenderer]) -> None:
     renderer = reference()
     if renderer is not None:
@@ -121,12 +152,14 @@ class CameraRenderer:
         self._renderers: dict[tuple[int, int], Any] = {}
         model.vis.quality.offsamples = 4
 
-    def render(self, state: Any, camera: str, height: int, width: int) -> Pixels:
-        """(height, width, 3) uint8 RGB of ``camera`` at ``state`` (an MjData), upright."""
+    def render(self, state: Any, camera: str, height: int, width: int, props: Sequence[Prop] = ()) -> Pixels:
+        """(height, width, 3) uint8 RGB of ``camera`` at ``state`` (an MjData), upright, with ``props`` in the scene."""
         if camera not in self._views:
             raise SettingsError(f"camera '{camera}': expected one of {', '.join(sorted(self._views))}")
         renderer = self._renderer(height, width)
         renderer.update_scene(state, camera=self._mujoco_camera(self._views[camera]), scene_option=self._drawn_groups())
+        for prop in props:
+            prop.add_to(renderer.scene)
         pixels: Pixels = renderer.render()
         return pixels.copy()
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ebt_policy_ros.core.errors import MessageError, SettingsError
-from ebt_policy_ros.core.types import SafeChunk
+from ebt_policy_ros.core.types import Floats, SafeChunk
 from ebt_policy_ros.messages import TrajectoryReading
 from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
+from ebt_policy_ros.sim.perturbations import Moment, Perturbation, Picture, find_kind
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
@@ -23,10 +24,11 @@ class Disturbance:
     """Something that is to happen once in an episode."""
 
     kind: str
-    """A perturbation of the task, such as ``teleport``."""
+    """A name of ``PERTURBATIONS``, such as ``teleport``."""
     severity: float = 1.0
-    at_s: float = 0.0
-    """Not before this time of the episode [s]."""
+    """1 is what the kind calls normal; more is worse."""
+    at_s: float | None = None
+    """Not before this time of the episode [s]; None, and ``within_m`` as well: the kind's own moment."""
     within_m: float | None = None
     """Not before the tool is this near to the object [m]; None: whatever the distance."""
 
@@ -39,24 +41,42 @@ class Disturbance:
             strength = float(severity) if severity else 1.0
             if when.startswith("reaching"):
                 return cls(kind, strength, within_m=float(when.removeprefix("reaching") or 0.1))
-            disturbance = cls(kind, strength, at_s=float(when) if when else 0.0)
+            disturbance = cls(kind, strength, at_s=float(when) if when else None)
         except ValueError as error:
             raise MessageError(
                 f"perturbation '{text}': expected kind[:severity][@reaching|@seconds] ({error})"
             ) from error
-        if not kind or not math.isfinite(strength) or not math.isfinite(disturbance.at_s):
+        if not kind or not all(math.isfinite(value) for value in (strength, disturbance.moment.at_s)):
             raise MessageError(f"perturbation '{text}': expected kind[:severity][@reaching|@seconds]")
+        if strength <= 0.0:
+            raise MessageError(f"perturbation '{text}': expected a severity above 0, got {strength:g}")
         return disturbance
+
+    @property
+    def moment(self) -> Moment:
+        """When it may set in, as far as it says."""
+        return Moment(self.at_s or 0.0, self.within_m)
+
+    @property
+    def has_moment(self) -> bool:
+        """Whether it says when; else it sets in at the kind's own moment."""
+        return self.at_s is not None or self.within_m is not None
 
 
 class SimWorld:
-    """Episodes of one simulated arm whose joints follow trajectories as a joint_trajectory_controller lets them."""
+    """Episodes of one simulated arm whose joints follow trajectories as a joint_trajectory_controller lets them.
+
+    What a policy sees comes from here (``positions``, ``velocities``, ``pictures``), through whatever disturbs the
+    senses; ``arm`` is the true one, which success and experts go by.
+    """
 
     def __init__(self, arm: SimulatedArm, object_name: str, seed: int, log: Callable[[str], None]) -> None:
         self.arm = arm
         self._object_name = object_name
         self._log = log
-        self._disturbances: list[Disturbance] = []
+        self._waiting: list[tuple[Moment, Perturbation]] = []
+        self._running: list[Perturbation] = []
+        self._handed_ns: dict[str, int] = {}
         self.num_episodes = 0
         self.num_accepted = 0
         self.num_rejected = 0
@@ -72,7 +92,10 @@ class SimWorld:
         self.success_ns: int | None = None
         self.disturbed_ns: int | None = None
         self.disturbed_kind = ""
-        self._disturbances.clear()
+        self._num_planned = 0
+        self._waiting.clear()
+        self._running.clear()
+        self._handed_ns.clear()
         self._end_ns: int | None = None
         self._controller = TrajectoryController(self.arm.joint_names, self.arm.positions())
 
@@ -82,12 +105,43 @@ class SimWorld:
         return (self.arm.time_ns - self.began_ns) / 1e9
 
     def disturb(self, disturbance: Disturbance) -> None:
-        """Plans a disturbance for this episode; SettingsError when the task does not know its kind."""
-        known = self.arm.task.perturbations
-        if disturbance.kind not in known:
-            raise SettingsError(f"perturbation '{disturbance.kind}': the task has {', '.join(known) or 'none'}")
-        self._disturbances.append(disturbance)
+        """Plans a disturbance for this episode, which sets in at once where its moment is there; SettingsError when
+        the task does not know its kind. What it chooses at will depends on seed and order alone."""
+        kind, known = find_kind(disturbance.kind), self.arm.task.perturbations
+        if kind.name not in known:
+            raise SettingsError(f"perturbation '{kind.name}': task '{self.arm.task.name}' has {', '.join(known)}")
+        rng = np.random.default_rng([self.seed, 5, self._num_planned])
+        self._num_planned += 1
+        perturbation = kind(self.arm, disturbance.severity, rng)
+        moment = disturbance.moment if disturbance.has_moment else perturbation.default_moment
+        self._waiting.append((moment, perturbation))
+        self._disturb_if_due()
 
+    # --- what a policy sees -------------------------------------------------------------------------------------
+    def positions(self) -> Floats:
+        """(D,) [rad, m] as measured now, in the order of the arm's ``joint_names``."""
+        positions = self.arm.positions()
+        for perturbation in self._running:
+            positions = perturbation.positions(positions)
+        return positions
+
+    def velocities(self) -> Floats:
+        """(D,) [rad/s, m/s] as measured now."""
+        return self.arm.velocities()
+
+    def pictures(self) -> dict[str, Picture]:
+        """The newest picture of every camera from which one has arrived since the last call in this episode."""
+        arrived = {}
+        for camera in self.arm.camera_names:
+            picture = Picture(self.arm.time_ns, self.arm.render(camera))
+            for perturbation in self._running:
+                picture = perturbation.picture(camera, picture)
+            if picture.stamp_ns > self._handed_ns.get(camera, -1):
+                self._handed_ns[camera] = picture.stamp_ns
+                arrived[camera] = picture
+        return arrived
+
+    # --- what moves it --------------------------------------------------------------------------------------------
     def follow(self, trajectory: TrajectoryReading | SafeChunk, now_ns: int) -> None:
         """Hands a trajectory to the controller; a refusal is counted and logged with its reason."""
         if 0 < trajectory.start_ns < self.began_ns:
@@ -124,19 +178,26 @@ class SimWorld:
 
     def step(self, now_ns: int) -> None:
         """One control period under the target the controller has for ``now_ns``."""
-        self.arm.step(self._controller.sample(now_ns))
+        targets = self._controller.sample(now_ns)
+        for perturbation in self._running:
+            targets = perturbation.targets(targets)
+        self.arm.step(targets)
+        for perturbation in self._running:
+            perturbation.step()
         self._disturb_if_due()
         if self.arm.is_success and self.success_ns is None:
             self.success_ns = self.arm.time_ns
 
     def _disturb_if_due(self) -> None:
-        for disturbance in list(self._disturbances):
-            if self.elapsed_s < disturbance.at_s or not self._is_near(disturbance.within_m):
+        for moment, perturbation in list(self._waiting):
+            if self.elapsed_s < moment.at_s or not self._is_near(moment.within_m) or not perturbation.begin():
                 continue
-            if self.arm.perturb(disturbance.kind, disturbance.severity):
-                self._disturbances.remove(disturbance)
-                self.disturbed_ns, self.disturbed_kind = self.arm.time_ns, disturbance.kind
-                self._log(f"{disturbance.kind} at {self.elapsed_s:.2f} s of the episode")
+            self._waiting.remove((moment, perturbation))
+            self._running.append(perturbation)
+            # A late picture is spoilt like any other.
+            self._running.sort(key=lambda running: running.family != "time")
+            self.disturbed_ns, self.disturbed_kind = self.arm.time_ns, perturbation.name
+            self._log(f"{perturbation.name} at {self.elapsed_s:.2f} s of the episode")
 
     def _is_near(self, within_m: float | None) -> bool:
         if within_m is None:

@@ -48,15 +48,15 @@ def run_episodes(
     """Episodes of a bundle in the order of ``seeds``; the same for any number of ``processes`` (None: one a core).
 
     ``task`` and ``time_limit_s`` default to the bundle's task and its limit. Retry is off unless ``overrides`` say
-    otherwise. ``perturb`` happens once, when the tool comes within 10 cm of the object. ``progress`` is told episodes
-    done and wanted.
+    otherwise. ``perturb`` happens once, ``kind[:severity][@reaching|@seconds]``. ``progress`` is told episodes done and
+    wanted.
     """
     from ebt_policy_ros.sim.world import Disturbance
 
     settings = {"retry": {"enabled": False}, **(overrides or {})}
     directory, bundle = find_bundle(model_dir)
     setup = Setup(str(directory), task or task_of(bundle), settings, sampler=sampler, time_limit_s=time_limit_s)
-    disturbance = Disturbance(perturb, within_m=0.1) if perturb is not None else None
+    disturbance = Disturbance.from_text(perturb) if perturb is not None else None
     jobs = [Job(setup, index, seed, disturbance) for index, seed in enumerate(seeds)]
     rollouts: dict[int, Rollout] = {}
     for place, rollout in play_all(jobs, partial(keep, with_images=keep_images), processes=processes):

@@ -11,11 +11,13 @@ from nodes.tiny_bundle import make_tiny_bundle
 
 from ebt_policy_ros.cli.demo_record import DemoRecord, EpisodeRecord
 from ebt_policy_ros.cli.evaluate import interval
-from ebt_policy_ros.cli.lockstep import disturbances
+from ebt_policy_ros.cli.lockstep import by_perturbation, disturbances, table_by_perturbation
 from ebt_policy_ros.cli.main import main
+from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.load import make_network
 from ebt_policy_ros.policy.network import Architecture
+from ebt_policy_ros.sim.perturbations import PERTURBATIONS
 
 TIMES = ("chunk_latency_ms", "duration_wall_s")
 """The only keys that may differ between two runs."""
@@ -100,6 +102,7 @@ def test_ctrl_c_keeps_the_finished_episodes(model, tmp_path):
         (["--task", "juggle"], "task 'juggle': expected one of"),
         (["--task", "lift", "--runtime", "abacus", "--processes", "1"], "runtime 'abacus': expected one of"),
         ([], "task 'tiny': expected one of"),
+        (["--task", "lift", "--perturb", "rain"], "perturbation 'rain': expected kinds (teleport, "),
         (["--time-limit", "-1"], "expected a positive number of seconds, got '-1'"),
     ],
 )
@@ -116,11 +119,38 @@ def test_what_cannot_be_evaluated_is_said_in_a_sentence(model, options, sentence
 
 
 def test_all_cycles_through_every_disturbance():
-    chosen = disturbances("all", ("teleport", "slip"))
-    assert [chosen(index).kind for index in range(3)] == ["teleport", "slip", "teleport"]
-    assert chosen(0).within_m == pytest.approx(0.1)
-    assert disturbances("teleport@1.5", ())(0).at_s == 1.5
-    assert disturbances(None, ("teleport",))(0) is None
+    chosen = disturbances("all")
+    assert [chosen(index).kind for index in range(len(PERTURBATIONS) + 1)] == [*PERTURBATIONS, "teleport"]
+    assert disturbances("teleport@1.5")(0).at_s == 1.5
+    assert disturbances(None)(0) is None
+
+
+def test_groups_and_lists_name_every_kind_once():
+    chosen = disturbances("camera:0.5@2, slip,slip")
+    kinds = [chosen(index) for index in range(7)]
+    assert [one.kind for one in kinds] == ["black", "frozen", "blurred", "occluded", "tinted", "shifted", "slip"]
+    assert {(one.severity, one.at_s) for one in kinds} == {(0.5, 2.0), (1.0, None)}
+    assert all(PERTURBATIONS[disturbances("held-out")(index).kind].is_held_out for index in range(8))
+    assert all(PERTURBATIONS[disturbances("recoverable")(index).kind].is_recoverable for index in range(8))
+    with pytest.raises(SettingsError, match=r"'rain'.*teleport.*held-out"):
+        disturbances("slip,rain")
+    with pytest.raises(SettingsError, match="'black'"):
+        disturbances("camera,black:0.5")
+
+
+def test_episodes_are_counted_by_what_disturbed_them():
+    episodes = [EpisodeRecord(i, i, success=i == 0, perturbation="slip", perturbed_at_s=1.0) for i in range(2)]
+    episodes += [EpisodeRecord(2, 2, perturbation="late", gave_up=True), EpisodeRecord(3, 3)]
+    found = by_perturbation(episodes)
+    assert list(found) == ["slip", "late"]
+    slip = {name: found["slip"][name] for name in ("episodes", "disturbed", "successes", "success_rate", "gave_up")}
+    assert slip == {"episodes": 2, "disturbed": 2, "successes": 1, "success_rate": 0.5, "gave_up": 0}
+    assert found["slip"]["interval"] == pytest.approx([0.0945, 0.9055])
+    assert (found["late"]["disturbed"], found["late"]["gave_up"]) == (0, 1)
+    assert [line.split()[:4] for line in table_by_perturbation(found).splitlines()[1:]] == [
+        ["slip", "1", "of", "2"],
+        ["late", "0", "of", "1"],
+    ]
 
 
 def test_interval_is_wilsons():

@@ -157,5 +157,5 @@ def test_episodes_begin_by_service_and_by_topic_and_are_disturbed(watcher: Watch
     watcher.wait(lambda: watcher.episode().get("seed") == "42", "the episode by topic")
     watcher.wait(lambda: watcher.perturb.get_subscription_count() > 0, "sim_node listens")
     watcher.perturb.publish(String(data="nonsense:x"))
-    watcher.perturb.publish(String(data="teleport"))
+    watcher.perturb.publish(String(data="teleport@0"))
     watcher.wait(lambda: watcher.episode().get("perturbed") == "teleport", "the cube was moved")

@@ -174,7 +174,7 @@ def test_goes_to_where_the_can_went(arm):
 
     def teleport():
         before.append(arm.object_pose("Can")[0])
-        answers.append(arm.perturb("teleport"))
+        answers.append(arm.teleport())
         assert np.linalg.norm(arm.object_pose("Can")[0] - before[0]) >= 0.12
 
     demonstrate(arm, 2, when=lambda tick, _: tick == 40, disturb=teleport)
@@ -188,10 +188,10 @@ def test_a_can_in_the_hand_or_in_its_quarter_is_not_teleported(arm):
         arm,
         2,
         when=lambda _, expert: expert.phase is Phase.CARRY,
-        disturb=lambda: answers.append(arm.perturb("teleport")),
+        disturb=lambda: answers.append(arm.teleport()),
     )
     assert arm.is_success
-    answers.append(arm.perturb("teleport"))
+    answers.append(arm.teleport())
     assert answers == [False, False]
 
 

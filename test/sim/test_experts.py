@@ -53,7 +53,7 @@ def test_ways_differ_on_the_way_and_agree_on_the_grasp(arm):
 
 
 def test_goes_to_where_the_cube_went(arm):
-    demonstrate(arm, 2, when=lambda tick, _: tick == 40, disturb=lambda: arm.perturb("teleport"))
+    demonstrate(arm, 2, when=lambda tick, _: tick == 40, disturb=lambda: arm.teleport())
     assert arm.is_success
 
 
@@ -63,7 +63,7 @@ def test_a_cube_in_the_hand_is_not_teleported(arm):
         arm,
         2,
         when=lambda _, expert: expert.phase is Phase.LIFT,
-        disturb=lambda: answers.append(arm.perturb("teleport")),
+        disturb=lambda: answers.append(arm.teleport()),
     )
     assert answers == [False]
     assert arm.is_success

@@ -171,7 +171,7 @@ def test_a_handle_that_points_away_is_turned_back_to_the_robot(arm, yaw):
 
 def test_goes_to_where_the_nut_went(arm):
     answers = []
-    episode = Episode(arm, 2, when=lambda tick, _: tick == 35, disturb=lambda: answers.append(arm.perturb("teleport")))
+    episode = Episode(arm, 2, when=lambda tick, _: tick == 35, disturb=lambda: answers.append(arm.teleport()))
     assert answers == [True]
     assert np.linalg.norm(episode.nuts[40] - episode.nuts[30]) >= 0.08
     assert is_around_the_peg(arm)
@@ -183,10 +183,10 @@ def test_a_nut_in_the_hand_or_on_the_peg_is_not_teleported(arm):
         arm,
         2,
         when=lambda _, expert: expert.phase is Phase.INSERT,
-        disturb=lambda: answers.append(arm.perturb("teleport")),
+        disturb=lambda: answers.append(arm.teleport()),
     )
     assert is_around_the_peg(arm)
-    assert [*answers, arm.perturb("teleport")] == [False, False]
+    assert [*answers, arm.teleport()] == [False, False]
 
 
 def test_takes_up_a_nut_that_fell(arm):

@@ -1,9 +1,8 @@
-"""The benchmark of energies: faults happen, scores mean what they are named, areas and alarms are counted right."""
+"""The benchmark of energies: scores mean what they are named, areas and alarms are counted right."""
 
 import importlib.util
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,89 +12,10 @@ from policy.small import bundle_of, network
 
 from benchmarks import energies, on_demonstrations, rescore
 from benchmarks.energy_table import area_text, write_between
-from benchmarks.faults import BIAS_RAD, FAULTS, HELD_TICKS, OPEN_TICKS, FaultyArm
 from benchmarks.played import Played, load, save
 from benchmarks.verdicts import Scored, alarms, delay_s, foresight, judged, notice
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.training.measure import auroc, auroc_interval
-
-
-class StillArm:
-    """An arm whose picture changes with time and that grips on request."""
-
-    camera_names = ("front",)
-    joint_names = ("shoulder", "elbow", "finger")
-
-    def __init__(self):
-        self.time_ns, self.grips, self.targets = 7_000_000_000, False, []
-        self.task = SimpleNamespace(time_limit_s=1.0, is_gripped=lambda arm: arm.grips)
-
-    def reset(self, seed):
-        self.time_ns += 50_000_000
-
-    def step(self, targets):
-        self.targets.append(targets)
-        self.time_ns += 50_000_000
-
-    def positions(self):
-        return np.array([0.1, 0.2, 0.03])
-
-    def render(self, camera):
-        picture = np.zeros((20, 20, 3), np.uint8)
-        picture[5, 5] = 100
-        picture[0, 0] = self.time_ns // 50_000_000 % 200
-        return picture
-
-
-def before_and_after(fault, look):
-    """What ``look`` sees at every tick of one second, and from which tick on the fault says it is there."""
-    arm = StillArm()
-    faulty = FaultyArm(arm, fault, seed=3)
-    faulty.reset(3)
-    seen, truth = [], []
-    for _ in range(20):
-        seen.append(look(faulty))
-        truth.append(look(arm))
-        faulty.step(np.zeros(3))
-    assert 0.05 <= faulty.began_s <= 0.4
-    begin = round(faulty.began_s / 0.05)
-    for tick in range(begin):
-        np.testing.assert_array_equal(seen[tick], truth[tick])
-    return seen, truth, begin
-
-
-@pytest.mark.parametrize("fault", ["black", "frozen", "shifted", "tinted"])
-def test_a_camera_lies_from_one_moment_on(fault):
-    seen, truth, begin = before_and_after(fault, lambda arm: arm.render("front"))
-    assert all((a != b).any() for a, b in zip(seen[begin:], truth[begin:], strict=True))
-    if fault == "black":
-        assert not np.any(seen[begin:])
-    if fault == "frozen":
-        np.testing.assert_array_equal(seen[-1], truth[begin - 1])
-    if fault == "shifted":
-        assert not (seen[-1][5, 5] == 100).any()  # the bright point moved, or left the picture
-
-
-def test_a_joint_is_measured_wrong_from_one_moment_on():
-    seen, truth, begin = before_and_after("joint", lambda arm: arm.positions())
-    wrong = np.array(seen[begin:]) - np.array(truth[begin:])
-    assert np.abs(wrong).max(1) == pytest.approx(BIAS_RAD)
-    assert not wrong[:, -1].any()
-
-
-def test_the_hand_slips_once_after_it_held():
-    arm = StillArm()
-    faulty = FaultyArm(arm, "slip", seed=0)
-    faulty.reset(0)
-    for tick in range(60):
-        arm.grips = tick >= 5
-        faulty.step(np.array([0.0, 0.0, 0.001]))
-    fingers = np.array(arm.targets)[:, -1]
-    assert np.flatnonzero(fingers > 0.03).tolist() == list(range(4 + HELD_TICKS, 4 + HELD_TICKS + OPEN_TICKS))
-    assert faulty.began_s == pytest.approx((4 + HELD_TICKS) * 0.05)
-    with pytest.raises(EbtPolicyError, match="fault 'rain': expected one of slip"):
-        FaultyArm(arm, "rain", 0)
-    assert set(FAULTS) == {"slip", "black", "frozen", "shifted", "tinted", "joint"}
 
 
 def test_an_area_and_its_interval():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ebt_policy_ros.core.types import Floats
+from ebt_policy_ros.sim.perturbations import PERTURBATIONS
 from ebt_policy_ros.sim.rendering import View
 
 if TYPE_CHECKING:
@@ -26,8 +26,12 @@ class Task(ABC):
     """The object that is reached for."""
     done_text: ClassVar[str] = "done"
     """A success in a word or two, for reports."""
-    perturbations: ClassVar[tuple[str, ...]] = ()
-    """Names that ``perturb`` knows."""
+    perturbations: ClassVar[tuple[str, ...]] = tuple(PERTURBATIONS)
+    """Kinds that can happen in it: all of them, unless a task cannot do with one."""
+    area_m: ClassVar[tuple[tuple[float, float], tuple[float, float]]]
+    """(lowest x, lowest y), (highest x, highest y) [m] of the part of the surface where things may come to lie."""
+    surface_m: ClassVar[float]
+    """Height [m] of the surface the object starts on."""
     time_limit_s: ClassVar[float] = 10.0
     """An attempt that has not succeeded by then counts as a failure."""
     max_ticks: ClassVar[int] = 200
@@ -42,8 +46,12 @@ class Task(ABC):
         """Whether the task is fulfilled at this moment (the arm asks for several moments in a row)."""
 
     @abstractmethod
-    def perturb(self, arm: SimulatedArm, name: str, severity: float, rng: np.random.Generator) -> bool:
-        """Does one of ``perturbations``; False when it cannot apply now (such as a cube already in the hand)."""
+    def is_gripped(self, arm: SimulatedArm) -> bool:
+        """Whether both fingers touch the object."""
+
+    @abstractmethod
+    def teleport(self, arm: SimulatedArm, severity: float, rng: np.random.Generator) -> bool:
+        """Puts the object elsewhere, clear of the hand; False when that cannot be now (such as held in the hand)."""
 
     @abstractmethod
     def make_expert(self, arm: SimulatedArm, rng: np.random.Generator) -> Expert:
@@ -56,16 +64,3 @@ class Task(ABC):
     def noise_scale(self, arm: SimulatedArm) -> float:
         """How much of a demonstration's noise fits the present moment; 1 everywhere by default."""
         return 1.0
-
-
-def free_place(
-    rng: np.random.Generator, low: Sequence[float], high: Sequence[float], apart: Sequence[tuple[Floats, float]]
-) -> Floats | None:
-    """(2,) [m] a random place between ``low`` and ``high`` (2,) that keeps every distance in ``apart``: pairs of a
-    point, of which x and y count, and the least distance from it [m]. None when no place was found."""
-    places = rng.uniform(low, high, size=(2000, 2))
-    clear = np.ones(len(places), dtype=bool)
-    for point, distance in apart:
-        clear &= np.linalg.norm(places - point[:2], axis=1) >= distance
-    place: Floats = places[int(np.argmax(clear))]
-    return place if clear.any() else None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ebt_policy_ros.core.types import Floats
+from ebt_policy_ros.sim.places import free_place
 from ebt_policy_ros.sim.rendering import View
-from ebt_policy_ros.sim.tasks.base import Task, free_place
+from ebt_policy_ros.sim.tasks.base import Task
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
@@ -42,7 +43,11 @@ class Can(Task):
     }
     target: ClassVar[str] = "Can"
     done_text: ClassVar[str] = "placed"
-    perturbations: ClassVar[tuple[str, ...]] = ("teleport",)
+    area_m: ClassVar[tuple[tuple[float, float], tuple[float, float]]] = (
+        (SOURCE_X[0], SOURCE_Y[0]),
+        (SOURCE_X[1], SOURCE_Y[1]),
+    )
+    surface_m: ClassVar[float] = FLOOR_M
     time_limit_s: ClassVar[float] = 15.0
     max_ticks: ClassVar[int] = 260
 
@@ -62,8 +67,8 @@ class Can(Task):
         can = next(thing for thing in environment.objects if thing.name == self.target)
         return bool(environment._check_grasp(environment.robots[0].gripper, can))
 
-    def perturb(self, arm: SimulatedArm, name: str, severity: float, rng: np.random.Generator) -> bool:
-        """``teleport``: the can stands elsewhere in its bin at once, 12 cm * severity away and clear of the hand."""
+    def teleport(self, arm: SimulatedArm, severity: float, rng: np.random.Generator) -> bool:
+        """The can stands elsewhere in its bin at once, 12 cm * severity away and clear of the hand."""
         can, hand = arm.object_pose(self.target)[0], arm.tool_pose()[0]
         if self.is_gripped(arm) or is_in_goal(can):
             return False

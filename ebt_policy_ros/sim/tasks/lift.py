@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ebt_policy_ros.core.types import Floats
+from ebt_policy_ros.sim.places import free_place
 from ebt_policy_ros.sim.rendering import View
-from ebt_policy_ros.sim.tasks.base import Task, free_place
+from ebt_policy_ros.sim.tasks.base import Task
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
@@ -30,7 +31,8 @@ class Lift(Task):
     }
     target: ClassVar[str] = "cube"
     done_text: ClassVar[str] = "lifted"
-    perturbations: ClassVar[tuple[str, ...]] = ("teleport",)
+    area_m: ClassVar[tuple[tuple[float, float], tuple[float, float]]] = ((-0.12, -0.12), (0.12, 0.12))
+    surface_m: ClassVar[float] = TABLE_HEIGHT_M
     time_limit_s: ClassVar[float] = 10.0
 
     def make_environment(self, common: Mapping[str, Any]) -> Any:
@@ -59,8 +61,8 @@ class Lift(Task):
         environment = arm.environment
         return bool(environment._check_grasp(environment.robots[0].gripper, environment.cube))
 
-    def perturb(self, arm: SimulatedArm, name: str, severity: float, rng: np.random.Generator) -> bool:
-        """``teleport``: the cube lies elsewhere at once, at least 8 cm * severity away and clear of the hand."""
+    def teleport(self, arm: SimulatedArm, severity: float, rng: np.random.Generator) -> bool:
+        """The cube lies elsewhere at once, at least 8 cm * severity away and clear of the hand."""
         if self.is_gripped(arm):
             return False
         cube, hand = arm.object_pose("cube"), arm.tool_pose()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ebt_policy_ros.core.types import Floats
+from ebt_policy_ros.sim.places import free_place
 from ebt_policy_ros.sim.rendering import View
-from ebt_policy_ros.sim.tasks.base import Task, free_place
+from ebt_policy_ros.sim.tasks.base import Task
 
 if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
@@ -45,7 +46,8 @@ class Square(Task):
     }
     target: ClassVar[str] = "SquareNut"
     done_text: ClassVar[str] = "on the peg"
-    perturbations: ClassVar[tuple[str, ...]] = ("teleport",)
+    area_m: ClassVar[tuple[tuple[float, float], tuple[float, float]]] = ((-0.16, 0.03), (-0.05, 0.25))
+    surface_m: ClassVar[float] = TABLE_HEIGHT_M
     time_limit_s: ClassVar[float] = 20.0
     max_ticks: ClassVar[int] = 300
 
@@ -83,8 +85,8 @@ class Square(Task):
         environment = arm.environment
         return bool(environment._check_grasp(environment.robots[0].gripper, environment.nuts[0]))
 
-    def perturb(self, arm: SimulatedArm, name: str, severity: float, rng: np.random.Generator) -> bool:
-        """``teleport``: the nut lies elsewhere at once, at least 8 cm * severity away and clear of the hand."""
+    def teleport(self, arm: SimulatedArm, severity: float, rng: np.random.Generator) -> bool:
+        """The nut lies elsewhere at once, at least 8 cm * severity away and clear of the hand."""
         nut, hand = arm.object_pose("SquareNut")[0], arm.tool_pose()[0]
         if self.is_gripped(arm) or float(np.linalg.norm(nut[:2] - PEG)) < 0.05:
             return False
