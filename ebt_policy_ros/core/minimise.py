@@ -24,12 +24,14 @@ class EnergyMinimiser(Protocol):
         starts: int,
         seed: int,
         warm_start: Floats | None = None,
+        frozen_rows: int = 0,
     ) -> Minimum:
         """The best of ``starts`` candidates after ``steps`` gradient steps each.
 
         ``seed`` alone decides the random starts. ``warm_start`` (H, D), normalised, takes the place of the first
-        start. A non-finite energy or gradient is an Outcome, never an exception; the energy returned is never above
-        that of the candidate's start.
+        start; its first ``frozen_rows`` rows are those of every candidate and never move, because they will have been
+        executed before the result is there. A non-finite energy or gradient is an Outcome, never an exception; the
+        energy returned is never above that of the candidate's start.
         """
         ...
 

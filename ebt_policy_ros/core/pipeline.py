@@ -102,11 +102,14 @@ class Pipeline:
         observation = self._normaliser.normalise_observation(seen)
         before = self._scores_before(seen.stamp_ns)
         start = self._warm_start(seen.stamp_ns)
+        frozen = next_row(seen.stamp_ns, self.settings.period_ns, now.ros_ns) if start is not None else 0
         thought, evidence, decision = Thought(), plan.evidence, plan.decision
         while isinstance(decision, ThinkMore):
             steps, starts = self._effort(thought.rounds)
             begun_s, seed = passed_s(), chunk_seed(self._seed, plan.number, thought.rounds)
-            minimum = self._minimiser.minimise(observation, steps=steps, starts=starts, seed=seed, warm_start=start)
+            minimum = self._minimiser.minimise(
+                observation, steps=steps, starts=starts, seed=seed, warm_start=start, frozen_rows=frozen
+            )
             thought = thought.with_minimum(minimum)
             if thought.rounds == 1:
                 thought = self._compared(thought, minimum, observation, seen.stamp_ns)

@@ -125,7 +125,9 @@ class MinimiseSettings(Checked):
     deadline_s: float = setting(0.2, above=0.0)
     """Longest thought about one chunk [s]: no further round begins that is not expected to end by then."""
     warm_start: bool = False
-    """Start the first candidate from the previous chunk, shifted by the time gone, instead of noise."""
+    """Start the first candidate from the previous chunk, shifted by the time gone, instead of noise, and leave the rows
+    that time overtakes meanwhile as they are. With two starts or more the others are fresh, and the lowest energy
+    decides."""
     seed: int = setting(0, low=0, high=2**23 - 1)
     """Base of all random starts; combined with the chunk number and the round of thought without collisions."""
 

@@ -66,6 +66,7 @@ class TorchRuntime:
         starts: int,
         seed: int,
         warm_start: Floats | None = None,
+        frozen_rows: int = 0,
     ) -> Minimum:
         """The chunk; see core.minimise and the runtime."""
         raise NotImplementedError
@@ -109,12 +110,15 @@ class TorchRuntime:
         prepared = tuple(self.network.prepare(image.to(self.device)[None]) for image in images)
         return self.network.features(prepared), torch.from_numpy(positions.copy()).float()[None].to(self.device)
 
-    def starts(self, starts: int, generator: torch.Generator, warm_start: Floats | None = None) -> Tensor:
-        """(K, H, D) standard normal, the first replaced by ``warm_start``."""
+    def starts(
+        self, starts: int, generator: torch.Generator, warm_start: Floats | None = None, frozen_rows: int = 0
+    ) -> Tensor:
+        """(K, H, D) standard normal, the first and the ``frozen_rows`` of all replaced by ``warm_start``."""
         a = self.network.architecture
         noise = torch.randn((starts, a.horizon, a.joints), generator=generator)
         if warm_start is not None:
-            noise[0] = torch.from_numpy(as_floats("warm_start", warm_start, (a.horizon, a.joints)).copy()).float()
+            warm = torch.from_numpy(as_floats("warm_start", warm_start, (a.horizon, a.joints)).copy()).float()
+            noise[0], noise[:, :frozen_rows] = warm, warm[:frozen_rows]
         return noise.to(self.device)
 
 

@@ -35,6 +35,7 @@ class WithoutEnergy(TorchRuntime):
         starts: int,
         seed: int,
         warm_start: Floats | None = None,
+        frozen_rows: int = 0,
     ) -> Minimum:
         """The method's chunk; ``steps`` is not used. UnsupportedError when there is a ``warm_start``."""
         if warm_start is not None:

@@ -44,13 +44,16 @@ class TorchMinimiser(TorchRuntime):
         starts: int,
         seed: int,
         warm_start: Floats | None = None,
+        frozen_rows: int = 0,
     ) -> Minimum:
         """The best of ``starts`` candidates after ``steps`` gradient steps each; see core.minimise.
 
         ``network_evaluations`` counts forward-and-gradient passes and equals ``steps``; the result is scored by one
         more forward pass without a gradient, and by one of the critic's where there is one.
         """
-        return self.descend(self.observe(observation), self.starts(starts, generator_of(seed), warm_start), steps)
+        frozen = frozen_rows if warm_start is not None else 0
+        start = self.starts(starts, generator_of(seed), warm_start, frozen)
+        return self.descend(self.observe(observation), start, steps, frozen)
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
         """Energy of ``chunk`` (H, D), normalised, at ``observation``."""
@@ -67,12 +70,15 @@ class TorchMinimiser(TorchRuntime):
         return observed._replace(critic=prepare(self._critic.observe(features, positions)))
 
     @torch.inference_mode()
-    def descend(self, observed: Observed, start: Tensor, steps: int) -> Minimum:
-        """The minimum from candidates ``start`` (K, H, D) at one observation: the sampler, the encoder apart."""
+    def descend(self, observed: Observed, start: Tensor, steps: int, frozen_rows: int = 0) -> Minimum:
+        """The minimum from candidates ``start`` (K, H, D) at one observation: the sampler, the encoder apart. The
+        first ``frozen_rows`` stay as they are."""
         cache = repeat(observed.cache, len(start))
         chunks, energies, gradients = [start], [], []
         for _ in range(steps):
             energy, gradient = self.energy.energy_and_gradient(cache, chunks[-1])
+            if frozen_rows:
+                gradient[:, :frozen_rows] = 0.0
             energies.append(energy)
             gradients.append(gradient)
             chunks.append(torch.add(chunks[-1], gradient, alpha=-self.step_size))

@@ -73,8 +73,10 @@ class ScriptedMinimiser:
         starts: int,
         seed: int,
         warm_start: Floats | None = None,
+        frozen_rows: int = 0,
     ) -> Minimum:
-        self.calls.append({"steps": steps, "starts": starts, "seed": seed, "warm_start": warm_start})
+        thought = {"steps": steps, "starts": starts, "seed": seed}
+        self.calls.append({**thought, "warm_start": warm_start, "frozen_rows": frozen_rows})
         positions = normaliser().positions.unnormalise(observation.positions)
         ramp = np.arange(16)[:, None] * self.speed
         rows = positions + np.clip(self.goal - positions, -ramp, ramp)
@@ -117,6 +119,7 @@ class BowlMinimiser:
         starts: int,
         seed: int,
         warm_start: Floats | None = None,
+        frozen_rows: int = 0,
     ) -> Minimum:
         noise = np.random.default_rng(seed).normal(size=(starts, 16, len(self.centre)))
         if warm_start is not None:

@@ -522,6 +522,10 @@ def test_a_warm_start_is_the_previous_chunk_shifted() -> None:
     np.testing.assert_array_equal(warm[:8], first.minimum.chunk[8:])
     np.testing.assert_array_equal(warm[8:], np.repeat(first.minimum.chunk[-1:], 8, axis=0))
     assert second.number == 1
+    bench.feed()
+    bench.now_ns += 3 * PERIOD
+    bench.pipeline.think(bench.now)  # of pictures three rows old
+    assert [call["frozen_rows"] for call in minimiser.calls] == [0, 0, 3]
 
 
 def test_a_new_episode_numbers_its_chunks_from_zero() -> None:
@@ -574,6 +578,7 @@ class Noise:
         starts: int,
         seed: int,
         warm_start: Floats | None = None,
+        frozen_rows: int = 0,
     ) -> Minimum:
         rng = np.random.default_rng(self.seed + seed % 1000)
         chunk = observation.positions + rng.normal(size=(16, 3)) * self.wildness

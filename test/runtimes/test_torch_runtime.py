@@ -45,6 +45,16 @@ def test_the_same_seed_gives_the_same_chunk_and_another_one_does_not(minimiser, 
     assert not np.array_equal(first.chunk, other.chunk)
 
 
+def test_rows_that_time_overtakes_stay_those_of_the_warm_start(minimiser):
+    warm = np.full((small.HORIZON, small.JOINTS), 0.25)
+    thought = {"steps": 2, "starts": 3, "seed": 0, "warm_start": warm}
+    chunk = minimiser.minimise(small.observation(), **thought, frozen_rows=3).chunk
+    np.testing.assert_array_equal(chunk[:3], warm[:3])
+    assert (chunk[3:] != warm[3:]).any()
+    free = minimiser.minimise(small.observation(), **thought).chunk
+    assert (free[:3] != warm[:3]).any()
+
+
 def test_a_warm_start_takes_the_place_of_the_first_start(minimiser):
     warm = np.full((small.HORIZON, small.JOINTS), 0.25)
     minimum = minimiser.minimise(small.observation(), steps=0, starts=1, seed=0, warm_start=warm)
