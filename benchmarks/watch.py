@@ -79,7 +79,7 @@ def play(
     setup = Setup(str(directory), task_of(bundle), {"retry": {"enabled": False}}, time_limit_s=time_limit_s)
     jobs = []
     for kind in kinds:
-        disturbance = None if kind == CALM else disturbances(kind, setup.task)(0)
+        disturbance = None if kind == CALM else disturbances(kind)(0)
         jobs += [Job(setup, len(jobs) + i, seed + i, disturbance) for i in range(episodes)]
     found: dict[int, Watched] = {}
     estimate = Estimate("episodes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 
@@ -22,6 +23,20 @@ def whole_number(least: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def setting(text: str) -> tuple[str, str, Any]:
+    """SECTION.FIELD=VALUE, such as retry.max_retreats=1; the value as YAML reads it."""
+    import yaml
+
+    name, separator, value = text.partition("=")
+    section, dot, field = name.strip().partition(".")
+    if not (separator and dot and section and field):
+        raise argparse.ArgumentTypeError(f"expected SECTION.FIELD=VALUE, such as retry.max_retreats=1, got '{text}'")
+    try:
+        return section, field, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': the value is not YAML: {error}") from error
 
 
 def output_file(text: str) -> Path:

@@ -10,10 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ebt_policy_ros.core.cycle import plan_change
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.core.uncertainty import Calibration, raw_score, score_name
+from ebt_policy_ros.core.uncertainty import Calibration, raw_score, score_name, windowed
 from ebt_policy_ros.policy.bundle import Bundle
-from ebt_policy_ros.training.rollout import run_episodes
+from ebt_policy_ros.training.rollout import Rollout, run_episodes
+
+WINDOW_S = 2.0
+"""Time over which the score is averaged [s]: five chunks of the simulated tasks."""
 
 
 def calibrate(
@@ -23,14 +27,16 @@ def calibrate(
     episodes: int = 100,
     seed: int = 20_000,
     alpha: float = 0.05,
+    window_s: float = WINDOW_S,
     processes: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Measure the threshold and write it to ``policy.json``; returns the calibration and what it was measured on.
+    """Measure the thresholds and write them to ``policy.json``; returns the calibration and what it was measured on.
 
     One sample per successful undisturbed episode (seeds ``seed`` .. ``seed + episodes - 1``, retry off): its highest
-    raw score. A new good episode then raises a false alarm with probability ``alpha``. Raises SettingsError when too
-    few episodes succeeded for ``alpha``.
+    mean raw score over a time window, and its largest change between successive plans. A new good episode then raises a
+    false alarm with probability ``alpha``, and is as seldom surprised. Raises SettingsError when too few episodes
+    succeeded for ``alpha``.
     """
     bundle = Bundle.load(model_dir)
     seeds = range(seed, seed + episodes)
@@ -38,13 +44,33 @@ def calibrate(
     good = [rollout for rollout in rollouts if rollout.success and rollout.minima]
     if not good:
         raise EbtPolicyError(f"none of {episodes} episodes succeeded: there is nothing to calibrate on")
-    scores = [max(raw_score(minimum) for minimum in rollout.minima) for rollout in good]
-    name = score_name(good[0].minima[0].terms)
-    calibration = Calibration.from_scores(scores, alpha, score=name, weights_sha256=bundle.weights_sha256).to_mapping()
+    calibration = Calibration.from_scores(
+        [windowed_score(rollout, window_s) for rollout in good],
+        alpha,
+        score=score_name(good[0].minima[0].terms),
+        weights_sha256=bundle.weights_sha256,
+        window_s=window_s,
+        plan_changes=[largest_change(rollout, bundle.chunk.period_s) for rollout in good],
+    ).to_mapping()
     measured = {"episodes": episodes, "successes": len(good), "first_seed": seed}
     provenance = {**bundle.provenance, "calibration": measured}
     replace(bundle, calibration=calibration, provenance=provenance).save(model_dir)
     return {"calibration": calibration, **measured, "model": bundle.name}
+
+
+def windowed_score(rollout: Rollout, window_s: float) -> float:
+    """An episode's highest mean of raw scores over a time window."""
+    return float(windowed(rollout.times_s, [raw_score(minimum) for minimum in rollout.minima], window_s).max())
+
+
+def largest_change(rollout: Rollout, period_s: float) -> float:
+    """An episode's largest change between a plan and the one before it; 0 when it had only one."""
+    changes = [0.0]
+    for place in range(1, len(rollout.minima)):
+        rows = round((rollout.times_s[place] - rollout.times_s[place - 1]) / period_s)
+        change = plan_change(rollout.minima[place - 1].chunk, rollout.minima[place].chunk, rows)
+        changes.append(0.0 if change is None else change)
+    return max(changes)
 
 
 def main(arguments: list[str] | None = None) -> int:

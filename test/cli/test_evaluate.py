@@ -157,3 +157,18 @@ def test_interval_is_wilsons():
     record = DemoRecord("m", 0, episodes=[EpisodeRecord(i, i, success=True) for i in range(50)])
     assert interval(record) == pytest.approx([0.929, 1.0], abs=0.001)
     assert interval(DemoRecord("m", 0)) is None
+
+
+def test_any_setting_of_the_pipeline_can_be_set_and_a_wrong_one_is_named(model, capsys):
+    for given, answers in {
+        "retry.max_retreat=1": ("retry", "max_retreat", "did you mean 'max_retreats'"),
+        "retry": ("SECTION.FIELD=VALUE",),
+        "retry.max_retreats=[": ("not YAML",),
+    }.items():
+        try:
+            status = main(["eval", "--model", str(model), "--task", "lift", "--episodes", "1", "--set", given])
+        except SystemExit as exit_:
+            status = exit_.code
+        assert status == 2
+        told = capsys.readouterr().err
+        assert all(answer in told for answer in answers), told
