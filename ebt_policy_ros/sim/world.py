@@ -178,7 +178,10 @@ class SimWorld:
 
     def step(self, now_ns: int) -> None:
         """One control period under the target the controller has for ``now_ns``."""
-        targets = self._controller.sample(now_ns)
+        self.hold(self._controller.sample(now_ns))
+
+    def hold(self, targets: Floats) -> None:
+        """One control period under ``targets`` (D,) [rad, m], such as an expert's, past the controller."""
         for perturbation in self._running:
             targets = perturbation.targets(targets)
         self.arm.step(targets)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ebt_policy_ros.sim.perturbations.base import Perturbation
 
-PUSH_N = 45.0
+PUSH_N = 80.0
+"""Displaces the hand by 4 to 6 cm (Lift, Can, Square; under an expert that steers against it)."""
 PUSH_TICKS = 5
 """Control periods: 0.25 s."""
 
