@@ -31,6 +31,7 @@ class Watcher:
         from trajectory_msgs.msg import JointTrajectory
 
         self.node = rclpy.create_node("watcher")
+        self.simulator: Any = None
         self.heard: dict[str, list[Any]] = {}
         for topic, message_class in (
             ("/clock", Clock),
@@ -90,6 +91,7 @@ def watcher() -> Iterator[Watcher]:
     watcher = Watcher()
     overrides = {"image_size": 32, "episode_seed": 7}
     node = SimNode(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
+    watcher.simulator = node
     stop = threading.Event()
     thread = threading.Thread(target=lambda: node.prepare() and node.run_until(stop), daemon=True)
     thread.start()
@@ -159,3 +161,36 @@ def test_episodes_begin_by_service_and_by_topic_and_are_disturbed(watcher: Watch
     watcher.perturb.publish(String(data="nonsense:x"))
     watcher.perturb.publish(String(data="teleport@0"))
     watcher.wait(lambda: watcher.episode().get("perturbed") == "teleport", "the cube was moved")
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"), [("late:2", None), ("rain", "'rain': expected one of teleport"), ("late:0", "above 0")]
+)
+def test_what_disturbs_every_episode_is_checked(watcher: Watcher, text: str, refused: str | None) -> None:
+    from rclpy.parameter import Parameter
+
+    result = watcher.simulator._check_parameters([Parameter("perturb", value=text)])
+    assert result.successful == (refused is None)
+    assert (refused or "") in result.reason
+
+
+def test_senses_are_disturbed_on_the_graph_and_late_pictures_say_so(watcher: Watcher) -> None:
+    from std_msgs.msg import Int64, String
+
+    from ebt_policy_ros.messages.stamps import read_stamp_ns
+
+    def ages_ns() -> list[int]:
+        """How far the last pictures lie behind the last joints."""
+        newest_ns = read_stamp_ns(watcher.heard["/joint_states"][-1])
+        return [newest_ns - read_stamp_ns(image) for image in watcher.heard["/camera/front/image_raw"][-3:]]
+
+    watcher.wait(lambda: watcher.perturb.get_subscription_count() > 0, "sim_node listens")
+    watcher.perturb.publish(String(data="late:2@0"))
+    watcher.perturb.publish(String(data="biased@0"))
+    watcher.wait(lambda: watcher.episode().get("perturbed") == "biased", "a joint is measured wrong")
+    watcher.wait(lambda: min(ages_ns()) >= 350_000_000, "pictures are 0.4 s late")
+    stamps = [read_stamp_ns(image) for image in watcher.heard["/camera/front/image_raw"]]
+    assert (np.diff(stamps) > 0).all()
+    watcher.new_episode.publish(Int64(data=43))
+    watcher.wait(lambda: watcher.episode().get("seed") == "43", "the next episode")
+    watcher.wait(lambda: max(ages_ns()) <= 150_000_000, "pictures are on time again")
