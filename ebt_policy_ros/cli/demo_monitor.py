@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -21,7 +20,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord, FrameRecord
+from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord
+from ebt_policy_ros.cli.film import FILM_PERIOD_S, film_frame
 from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules, Violation
 from ebt_policy_ros.core.errors import EbtPolicyError, MessageError
 from ebt_policy_ros.core.types import Floats
@@ -30,8 +30,6 @@ from ebt_policy_ros.messages.stamps import read_nanoseconds, read_stamp_ns
 from ebt_policy_ros.messages.status import read_values
 
 POLICY = "/ebt_policy"
-FILM_PERIOD_S = 0.2
-"""Between two frames of the film [simulated s]."""
 
 
 class NoAnswerError(EbtPolicyError):
@@ -161,11 +159,9 @@ class Monitor(Node):  # type: ignore[misc]
             pixels = decode_image(message)
         except MessageError:
             return
-        done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-        if done:
-            frame = FrameRecord((stamp_ns - self._begin_ns) / 1e9, camera, jpeg.tobytes())
-            with self._lock:
-                episode.frames.append(frame)
+        frame = film_frame((stamp_ns - self._begin_ns) / 1e9, camera, pixels)
+        with self._lock:
+            episode.frames.append(frame)
 
 
 class Spinner:

@@ -1,19 +1,26 @@
-"""What a demo run saw, as data: filled by the monitor, turned into JSON and into the HTML report."""
+"""What a run saw, live or in lockstep, as data: turned into JSON and into the HTML report."""
 
 from __future__ import annotations
 
 import datetime
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ebt_policy_ros.cli.results import energy_summary, latency_summary, versions
+from ebt_policy_ros.cli.thought import ScoreRange, thought_by_score
 from ebt_policy_ros.cli.trajectory_rules import Violation
 
 CALM_STATES = ("running", "waiting")
 """States in which the arm does what the policy wants, without retry's help."""
+SLOWLY = "going on slowly"
+RUNGS = ("thinking more", SLOWLY, "holding", "retreating", "given up")
+"""The ladder of doubt, from the least to the most drastic rung."""
+LASTING_DOUBT = re.compile(r"; for \d+\.\d s")
+"""What ``core.retry.decide`` adds to its reason when thought did not remove the doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,11 @@ class CycleRecord:
     surprise: float | None = None
     """Energy of the previous plan less that of the new one at what is seen now."""
 
+    @property
+    def rung(self) -> str:
+        """The state, with doubt that lasts (the arm goes on slowly) told apart from doubt that more thought removed."""
+        return SLOWLY if self.state == "thinking more" and LASTING_DOUBT.search(self.reason) else self.state
+
 
 @dataclass(frozen=True, slots=True)
 class FrameRecord:
@@ -47,7 +59,7 @@ class FrameRecord:
 
 @dataclass
 class EpisodeRecord:
-    """One live episode."""
+    """One episode."""
 
     index: int
     seed: int
@@ -103,6 +115,11 @@ class EpisodeRecord:
             return "interrupted"
         return "gave up" if self.gave_up else "out of time"
 
+    @property
+    def verdict_kind(self) -> str:
+        """The outcome as good, warn or bad: to give up is better than to fail and not to know it."""
+        return "good" if self.success else ("warn" if self.gave_up else "bad")
+
     def as_json(self) -> dict[str, Any]:
         """The episode as its entry in the result file."""
         evaluations = [cycle.network_evaluations for cycle in self.cycles if cycle.network_evaluations > 0]
@@ -146,12 +163,16 @@ class DemoRecord:
     done_text: str = "done"
     """What a success of the task is called."""
     threshold: float | None = None
-    """Uncertainty at which retry takes over, as the node states it."""
+    """Uncertainty in [0, 1] at which retry takes over, as the node states it; None when uncalibrated."""
     episodes: list[EpisodeRecord] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
     """Sentences about what went wrong with the run itself (a process that died, an interruption)."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What else a reader wants to know, by name: machine, domain, task."""
+    command: str = "demo"
+    """Subcommand that made it."""
+    latency_text: str = "camera to chunk"
+    """What the latencies measure, wall time."""
 
     @property
     def success_rate(self) -> float | None:
@@ -167,6 +188,10 @@ class DemoRecord:
         chosen = [episode for episode in self.episodes if episode.is_calm or not calm_only]
         return [c.network_evaluations for e in chosen for c in e.cycles if c.network_evaluations > 0]
 
+    def thought_by_score(self) -> list[ScoreRange]:
+        """Mean thought and rungs of all chunks by their score; empty when uncalibrated."""
+        return thought_by_score((cycle for episode in self.episodes for cycle in episode.cycles), self.threshold)
+
     def violations(self) -> list[Violation]:
         """Every rule of the joint_trajectory_controller that a published trajectory broke."""
         return [violation for episode in self.episodes for violation in episode.violations]
@@ -174,13 +199,14 @@ class DemoRecord:
     def as_json(self) -> dict[str, Any]:
         """The result file."""
         return {
-            "command": "demo",
+            "command": self.command,
             "model": self.model,
             "seed": self.seed,
             "episodes": [episode.as_json() for episode in self.episodes],
             "success_rate": self.success_rate,
             "gave_up": sum(episode.gave_up for episode in self.episodes),
             "threshold": self.threshold,
+            "thought_by_score": [asdict(one) for one in self.thought_by_score()],
             "chunk_latency_ms": latency_summary(self.latencies_ms()),
             "network_evaluations_per_chunk": _median(self.network_evaluations()),
             "network_evaluations_per_chunk_mean": _mean(self.network_evaluations()),

@@ -82,6 +82,7 @@ class DemoRun:
         began = time.monotonic()
         try:
             if disturb:
+                episode.perturbation = DISTURBANCE.partition("@")[0]
                 self._sim.perturb(DISTURBANCE)
             spinner.call(monitor.enable_client, SetBool.Request(data=True))
             self._watch(episode, num_episodes)

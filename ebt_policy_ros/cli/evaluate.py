@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import math
 import sys
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SAMPLERS = ("ddpm100", "ddim16", "ddim10")
 ATTEMPTS = 2.5
 """An episode's default time limit in time limits of the task, which are those of one attempt: retry needs room."""
+SETTINGS = ("task", "steps", "policy", "sampler", "perturb", "retry", "runtime", "device", "time_limit")
+"""Options that results repeat."""
 COSTS = ("gradient_steps", "training_cpu_s", "encoder_cpu_s")
 """What is repeated from the bundle's provenance, where it is there."""
 
@@ -59,25 +62,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=_seconds, help=f"longest episode [simulated s] (default: {ATTEMPTS} attempts of the task)"
     )
     parser.add_argument("--json", type=output_file, metavar="F", help="where the results go")
+    parser.add_argument(
+        "--report", type=output_file, metavar="F", help="where a page to look at goes (HTML): films, scores, rungs"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the episodes, prints a summary, writes the JSON; returns the exit status."""
     from ebt_policy_ros.cli.lockstep import table_by_perturbation
+    from ebt_policy_ros.cli.report import write_report
     from ebt_policy_ros.training.episodes import find_bundle
 
     directory, bundle = find_bundle(options.model, options.policy)
     resolve(options, bundle)
     jobs = _jobs(options, directory)
-    record = DemoRecord(bundle.name, options.seed)
-    if bundle.calibration is not None:
-        record.threshold = float(bundle.calibration["threshold"])
+    record = start_record(options, bundle)
     try:
         _play(record, options, jobs)
     finally:
         result = _result(record, options, bundle)
         if options.json is not None and record.episodes:  # an error before the first leaves an older file alone
             write_json(options.json, result)
+        if options.report is not None and record.episodes:
+            write_report(options.report, record)
     if len(result["by_perturbation"]) > 1:
         print(table_by_perturbation(result["by_perturbation"]))
     print(_summary(result))
@@ -109,6 +116,20 @@ def resolve(options: argparse.Namespace, bundle: Bundle) -> None:
         options.time_limit = ATTEMPTS * task.time_limit_s
 
 
+def start_record(options: argparse.Namespace, bundle: Bundle) -> DemoRecord:
+    """The record of a run whose options are resolved, without episodes yet; the threshold is the published score's."""
+    from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
+    from ebt_policy_ros.sim.tasks import make_task
+
+    settings = {name: str(getattr(options, name)) for name in SETTINGS if getattr(options, name) is not None}
+    settings.update({f"{section}.{field}": str(value) for section, field, value in options.set})
+    record = DemoRecord(bundle.name, options.seed, make_task(options.task).done_text, settings=settings)
+    record.command, record.latency_text = "eval", "thinking about a chunk"
+    if bundle.calibration is not None:
+        record.threshold = Uncertainty(Calibration.from_mapping(bundle.calibration)).threshold
+    return record
+
+
 def _jobs(options: argparse.Namespace, directory: Path) -> list[Job]:
     from ebt_policy_ros.cli.lockstep import disturbances
     from ebt_policy_ros.training.episodes import Job, Setup
@@ -134,14 +155,17 @@ def _jobs(options: argparse.Namespace, directory: Path) -> list[Job]:
 def _play(record: DemoRecord, options: argparse.Namespace, jobs: list[Job]) -> None:
     """Plays the jobs into ``record``, in their order; those that are finished stay there, whatever happens."""
     from ebt_policy_ros.cli.lockstep import record_episode
+    from ebt_policy_ros.cli.report import drop_unseen_films
     from ebt_policy_ros.training.episodes import play_all
 
+    work = functools.partial(record_episode, is_filmed=options.report is not None)
     line = LiveLine()
     estimate, finished = Estimate("episodes", line), dict[int, EpisodeRecord]()
     try:
-        with contextlib.closing(play_all(jobs, record_episode, processes=options.processes)) as results:
+        with contextlib.closing(play_all(jobs, work, processes=options.processes)) as results:
             for place, episode in results:
                 finished[place] = episode
+                drop_unseen_films(list(finished.values()))
                 successes = sum(episode.success for episode in finished.values())
                 estimate.show(len(finished), len(jobs), f", {successes} succeeded")
     except KeyboardInterrupt:
@@ -159,12 +183,10 @@ def _play(record: DemoRecord, options: argparse.Namespace, jobs: list[Job]) -> N
 def _result(record: DemoRecord, options: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
     from ebt_policy_ros.cli.lockstep import by_perturbation
 
-    names = ("task", "steps", "policy", "sampler", "perturb", "retry", "runtime", "device", "time_limit")
     result = record.as_json()
     result.update(
-        command="eval",
         settings={
-            **{name: getattr(options, name) for name in names},
+            **{name: getattr(options, name) for name in SETTINGS},
             "set": {f"{section}.{field}": value for section, field, value in options.set},
         },
         success_interval=interval(record),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord
+from ebt_policy_ros.cli.film import FILM_PERIOD_S, film_frame
 from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules
 from ebt_policy_ros.core.cycle import Cycle, State
 from ebt_policy_ros.core.errors import SettingsError
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from ebt_policy_ros.training.episodes import Episode
 
 
-def record_episode(episode: Episode) -> EpisodeRecord:
-    """Plays an episode to success, give-up or the time limit; every trajectory is judged before it is followed."""
+def record_episode(episode: Episode, *, is_filmed: bool = False) -> EpisodeRecord:
+    """Plays an episode to success, give-up or the time limit; every trajectory is judged before it is followed.
+
+    ``is_filmed``: with what the cameras saw, as the policy was shown it.
+    """
     world, job, began_s = episode.world, episode.job, time.monotonic()
     record = EpisodeRecord(job.index, job.seed, world.arm.task.done_text)
     rules = TrajectoryRules(world.arm.joint_names)
@@ -28,6 +32,8 @@ def record_episode(episode: Episode) -> EpisodeRecord:
     for turn in episode.play():
         record.cycles.append(cycle_record(turn.cycle, turn.elapsed_s, turn.latency_ms))
         _judge(turn, rules, record)
+        if is_filmed and turn.elapsed_s - (record.frames[-1].time_s if record.frames else -1.0) >= FILM_PERIOD_S:
+            record.frames += [film_frame(turn.elapsed_s, camera, pixels) for camera, pixels in turn.images.items()]
         record.gave_up = turn.cycle.state is State.GIVEN_UP
     record.success = world.success_ns is not None
     record.duration_s, record.duration_wall_s = world.elapsed_s, time.monotonic() - began_s
@@ -35,6 +41,9 @@ def record_episode(episode: Episode) -> EpisodeRecord:
     record.perturbation = None if job.disturbance is None else job.disturbance.kind
     if world.disturbed_ns is not None:
         record.perturbed_at_s = (world.disturbed_ns - world.began_ns) / 1e9
+    if is_filmed:  # how it ended is seen after the last turn only; the world begins anew with the next episode
+        last = world.pictures()
+        record.frames += [film_frame(world.elapsed_s, camera, picture.pixels) for camera, picture in last.items()]
     return record
 
 

@@ -19,12 +19,14 @@ tr:last-child td { border-bottom: 0; }
 h3 { margin: 0 0 8px; font-size: 17px; display: flex; gap: 10px; align-items: baseline; } h3 small { color: var(--soft); font-weight: 400; font-size: 14px; flex: 1; }
 .scene { display: grid; grid-template-columns: minmax(0, 1fr) 210px; gap: 18px; align-items: start; } .scene > .player:empty { display: none; }
 .chart { width: 100%; height: auto; display: block; } .chart text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+.chart text:not(.on-bar) { paint-order: stroke; stroke: #fff; stroke-width: 3px; stroke-linejoin: round; } .on-bar { pointer-events: none; }
 .player img { width: 100%; display: block; border-radius: 6px; background: #dde3ea; margin-bottom: 6px; } .player div { display: flex; gap: 8px; align-items: center; }
 .player button { border: 1px solid var(--line); background: #fff; color: var(--ink); border-radius: 6px; font: inherit; font-size: 13px; padding: 2px 10px; cursor: pointer; }
 .player output { color: var(--soft); font-size: 13px; font-variant-numeric: tabular-nums; }
 .strip { display: grid; grid-template-columns: 52px repeat(8, 1fr); gap: 6px; margin-top: 10px; align-items: center; } .strip b { font-size: 13px; color: var(--soft); font-weight: 600; }
 figure { margin: 0; } figure img { width: 100%; display: block; border-radius: 5px; } figcaption { color: var(--soft); font-size: 11.5px; text-align: center; }
-.legend { display: flex; gap: 18px; color: var(--soft); font-size: 13.5px; margin: 0 0 12px; flex-wrap: wrap; } .legend i { display: inline-block; width: 14px; height: 14px; border-radius: 3px; margin-right: 6px; vertical-align: -2px; }
+.bar { display: inline-block; height: 12px; margin-right: 8px; border-radius: 2px; background: #0b6e99; vertical-align: -1px; } .thought td:last-child { white-space: normal; }
+.shares { display: inline-flex; width: 180px; height: 12px; margin-right: 12px; border-radius: 2px; overflow: hidden; vertical-align: -1px; } .shares i { display: block; height: 100%; }
 .reasons { margin: 12px 0 0; padding: 0; list-style: none; font-size: 13.5px; color: var(--soft); } .reasons time { display: inline-block; width: 52px; font-variant-numeric: tabular-nums; color: var(--ink); }
 .trouble { color: var(--bad); font-weight: 600; } .two { display: grid; grid-template-columns: 3fr 2fr; gap: 18px; } .two > div { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: 2px 16px; margin: 0; font-size: 13.5px; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -84,15 +86,20 @@ PAGE = """<!DOCTYPE html>
 <div class="tiles">{tiles}</div>
 <h2>Episodes</h2>
 <div class="plain">{table}</div>
-<h2>Energy, surprise, uncertainty and film</h2>
+<h2>Thought against doubt</h2>
+<p>All chunks of the run by their uncertainty score: how long they were thought about, and what the arm then did. The score
+is the one after all thought, so what more thought cleared stands among the calm ones.</p>
+<div class="plain">{thought}</div>
+<h2>Episode by episode</h2>
 <p>Every dot is one action chunk: its energy after the descent; the surprise, by which the energy of
 the plan being executed rises above the new plan's when the scene changes; and the calibrated uncertainty on which retry acts.
-Shaded time is retry's. Move the pointer over a chart to see what the cameras saw.</p>
-{legend}
+Below them stands what retry made of it: the arm thinks more, goes on slowly, holds, retreats or gives up. Move the pointer
+over a chart to see what the cameras saw, and over a bar to read why.</p>
+{shown}
 {episodes}
 <h2>Latency and rules</h2>
 <div class="two">
-<div><b>From camera image to chunk [ms], wall time</b>{histogram}</div>
+<div><b>Latency [ms], wall time: {latency}</b>{histogram}</div>
 <div><b>Published trajectories</b>{rules}</div>
 </div>
 <h2>Environment</h2>

@@ -1,5 +1,6 @@
 """Lockstep evaluation: real simulator, a bundle of random weights; the same command gives the same result."""
 
+import argparse
 import json
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from nodes.tiny_bundle import make_tiny_bundle
 
 from ebt_policy_ros.cli.demo_record import DemoRecord, EpisodeRecord
-from ebt_policy_ros.cli.evaluate import interval
+from ebt_policy_ros.cli.evaluate import add_arguments, interval, resolve, start_record
 from ebt_policy_ros.cli.lockstep import by_perturbation, disturbances, table_by_perturbation
 from ebt_policy_ros.cli.main import main
 from ebt_policy_ros.core.errors import SettingsError
@@ -41,6 +42,8 @@ def test_the_same_command_gives_the_same_json_with_any_number_of_processes(model
         path = tmp_path / f"{processes}.json"
         arguments = ["--model", str(model), "--task", "lift", "--episodes", "3", "--seed", "7", "--steps", "3"]
         arguments += ["--time-limit", "1.2", "--perturb", "teleport@0.3", "--device", "cpu"]
+        if processes == "2":  # a report changes no result
+            arguments += ["--report", str(tmp_path / "report.html")]
         assert main(["eval", *arguments, "--processes", processes, "--json", str(path)]) == 0
         results.append(json.loads(path.read_text()))
     first = results[0]
@@ -54,6 +57,8 @@ def test_the_same_command_gives_the_same_json_with_any_number_of_processes(model
     assert first["chunk_latency_ms"]["n"] >= 6
     assert first["settings"]["policy"] == "ebt"
     assert "0 of 3 succeeded" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert all(words in page for words in ("eval: 0 of 3 lifted", "teleport sets in", 'alt="camera wrist at', "seed 9"))
 
 
 @pytest.mark.sim
@@ -104,6 +109,8 @@ def test_ctrl_c_keeps_the_finished_episodes(model, tmp_path):
         ([], "task 'tiny': expected one of"),
         (["--task", "lift", "--perturb", "rain"], "perturbation 'rain': expected kinds (teleport, "),
         (["--time-limit", "-1"], "expected a positive number of seconds, got '-1'"),
+        (["--report", "/dev/null/report.html"], "'/dev/null' in '/dev/null/report.html' is not a directory"),
+        (["--report", "/"], "expected a file to write, got the directory '/'"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_a_sentence(model, options, sentence, tmp_path, capsys):
@@ -151,6 +158,20 @@ def test_episodes_are_counted_by_what_disturbed_them():
         ["slip", "1", "of", "2"],
         ["late", "0", "of", "1"],
     ]
+
+
+def test_the_threshold_is_the_one_of_the_published_score(model):
+    bundle = Bundle.load(model)
+    assert bundle.calibration is not None
+    assert bundle.calibration["threshold"] > 1.0  # in units of the raw score
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = parser.parse_args(["--task", "lift", "--set", "retry.max_retreats=1"])
+    resolve(options, bundle)
+    record = start_record(options, bundle)
+    assert record.threshold == pytest.approx(1.0 - bundle.calibration["alpha"])
+    assert record.settings["retry.max_retreats"] == "1"
+    assert start_record(options, replace(bundle, calibration=None)).threshold is None
 
 
 def test_interval_is_wilsons():
