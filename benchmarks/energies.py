@@ -31,7 +31,6 @@ from benchmarks.energy_table import table, write_between
 from benchmarks.on_demonstrations import Shown, energy_against_distance, mode_separation, spread_of_ways
 from benchmarks.played import CALM, Played, load, play, save
 from benchmarks.rescore import (
-    EXECUTED,
     Judge,
     Scores,
     Seen,
@@ -39,7 +38,6 @@ from benchmarks.rescore import (
     disagreement,
     encode,
     familiarity,
-    minimised,
     plan_change,
     rests_of,
     scores,
@@ -96,7 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--head-episodes", type=int, default=HEAD_EPISODES, help="calm ones that heads are fitted on")
     parser.add_argument("--threshold-episodes", type=int, default=THRESHOLD_EPISODES, help="calm ones for thresholds")
     parser.add_argument("--rows", type=int, default=3000, help="rows of the demonstrations to compare with")
-    parser.add_argument("--head-steps", type=int, default=1500, help="gradient steps of the heads")
     parser.add_argument("--seed", type=int, default=50_000)
     parser.add_argument("--processes", type=int, help="episodes in parallel (default: one a core)")
     parser.add_argument("--time-limit", type=float, help="longest episode [simulated s] (default: the task's)")
@@ -258,9 +255,6 @@ def judge(
     first = variants[0]
     for critic in critics:
         judged = critic.scores(seen[critic.encoder])
-        if first.heads is not None and torch.isfinite(first.heads.usual_error):
-            doubt = judged[EXECUTED] / float(first.heads.usual_error)
-            judged["doubt + unfamiliarity"] = doubt + by_variant[first.name][0]["G"]
         found |= {f"{critic.name}: {name}": values for name, values in judged.items()}
     own = seen[first.encoder]
     known = _inputs(first, shown[first.encoder].features, shown[first.encoder].positions)
@@ -323,13 +317,12 @@ def _heads(
     if len(rows):
         is_second = np.searchsorted(good, owner[rows]) % 2 == 1
         parts.append(_familiar(variant, seen.features[torch.from_numpy(rows)], seen.positions[rows], is_second))
-    return fit(joined(parts), steps=options.head_steps)
+    return fit(joined(parts))
 
 
-def _familiar(variant: Variant, features: Tensor, positions: NDArray[Any], for_spread: NDArray[np.bool_]) -> Familiar:
+def _familiar(variant: Variant, features: Tensor, positions: NDArray[Any], for_unit: NDArray[np.bool_]) -> Familiar:
     inputs = torch.from_numpy(normalise(positions, variant.bundle.positions))
-    energies = minimised(variant, features, inputs)
-    return Familiar(features, inputs, energies, torch.full_like(energies, torch.nan), torch.from_numpy(for_spread))
+    return Familiar(features, inputs, torch.from_numpy(for_unit))
 
 
 def _spread_of_diffusion(

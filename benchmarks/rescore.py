@@ -18,7 +18,7 @@ from torch import Tensor
 from ebt_policy_ros.core.cycle import continued
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.policy.bundle import Bounds, Bundle
-from ebt_policy_ros.policy.critic import CriticNetwork, expected_error
+from ebt_policy_ros.policy.critic import CriticNetwork
 from ebt_policy_ros.policy.fast import FastCache, FastCritic, FastEnergy, prepare
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
@@ -27,7 +27,6 @@ from ebt_policy_ros.training.dataset import normalise
 STARTS = 8
 BATCH = 64
 NEIGHBOURS = 5
-EXECUTED = "critic, executed rows"
 
 Values = NDArray[np.float64]
 Scores = dict[str, Values]
@@ -107,7 +106,7 @@ class Judge:
         plan, rest = (self.distances(seen.features, positions, chunks) for chunks in (plans, rests))
         found = {
             "critic": plan.mean(1).sqrt(),
-            EXECUTED: expected_error(plan, self.bundle.chunk.execute_steps),
+            "critic, executed rows": plan[:, : self.bundle.chunk.execute_steps].mean(1).sqrt(),
             "critic, worst row": plan.max(1)[0].sqrt(),
             "critic, plan before": rest.mean(1).sqrt(),
             "critic, plan before / new": (rest.mean(1) / plan.mean(1)).sqrt(),
@@ -166,17 +165,6 @@ def repeated(cache: FastCache, starts: int) -> FastCache:
 
 
 @torch.inference_mode()
-def minimised(variant: Variant, features: Tensor, positions: Tensor) -> Tensor:
-    """(N,) energies after a descent from one start: what heads are fitted on."""
-    energies = []
-    for batch, rows in enumerate(batches(len(features))):
-        cache = variant.observe(features[rows], positions[rows])
-        ends = variant.descend(cache, starts_at(variant, batch, len(positions[rows]), 1)[:, 0])
-        energies.append(variant.fast.energy(cache, ends))
-    return torch.cat(energies)
-
-
-@torch.inference_mode()
 def scores(variant: Variant, seen: Seen) -> tuple[Scores, NDArray[np.float32]]:
     """Scores (N,) of one variant by name, and its own chunks (N, H, D) [rad, m] for comparison with others'."""
     positions = torch.from_numpy(normalise(seen.positions, variant.bundle.positions))
@@ -189,7 +177,7 @@ def scores(variant: Variant, seen: Seen) -> tuple[Scores, NDArray[np.float32]]:
         cache = variant.observe(features, own)
         found, ends = _of_batch(variant, cache, batch, plans[rows], rests[rows])
         if variant.heads is not None:
-            found |= _of_heads(variant.heads, features, own, found["energy"])
+            found["unfamiliarity"] = variant.heads(features, own)[:, 0]
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
         chunks.append(ends)
@@ -223,17 +211,6 @@ def _of_batch(
     return found, first
 
 
-def _of_heads(heads: ScoreHeads, features: Tensor, positions: Tensor, energy: Tensor) -> dict[str, Tensor]:
-    expected, scale, unfamiliarity, _ = heads(features, positions).unbind(1)
-    signed = (energy - expected) / scale
-    return {
-        "(E - F) / S": signed,
-        "|E - F| / S": signed.abs(),
-        "G": unfamiliarity,
-        "J = |E - F| / S + G": signed.abs() + unfamiliarity,
-    }
-
-
 def unnormalise(chunks: NDArray[np.float32], bounds: Bounds) -> NDArray[np.float32]:
     """About [-1, 1] -> [rad, m]."""
     low, high = np.array(bounds.low), np.array(bounds.high)
@@ -241,18 +218,10 @@ def unnormalise(chunks: NDArray[np.float32], bounds: Bounds) -> NDArray[np.float
 
 
 def disagreement(members: Sequence[Variant], scored: Mapping[str, tuple[Scores, NDArray[np.float32]]]) -> Scores:
-    """How much trained twice differs: chunks from the same starts, and energies where each is read by its own heads.
-
-    Energies are compared as (E - F) / S: the members' own zeros and units would drown everything else.
-    """
-    names = [member.name for member in members]
+    """How much chunks from the same starts differ between policies trained twice."""
     bounds = members[0].bundle.actions
-    chunks = np.stack([normalise(scored[name][1], bounds) for name in names]).astype(np.float64)
-    found: Scores = {"ensemble: chunks": np.sqrt(chunks.var(0).mean((1, 2)))}
-    if all("(E - F) / S" in scored[name][0] for name in names):
-        found["ensemble: energies"] = np.stack([scored[name][0]["(E - F) / S"] for name in names]).std(0)
-        found["ensemble: mean J"] = np.stack([scored[name][0]["J = |E - F| / S + G"] for name in names]).mean(0)
-    return found
+    chunks = np.stack([normalise(scored[member.name][1], bounds) for member in members]).astype(np.float64)
+    return {"ensemble: chunks": np.sqrt(chunks.var(0).mean((1, 2)))}
 
 
 def familiarity(known: NDArray[np.float32], seen: NDArray[np.float32]) -> Scores:

@@ -48,7 +48,7 @@ class Thought:
 
     def with_minimum(self, minimum: Minimum) -> Thought:
         """This thought and one more minimisation of the same observation."""
-        is_better = self.minimum is None or raw_score(minimum) < raw_score(self.minimum)
+        is_better = self.minimum is None or _blame(minimum) < _blame(self.minimum)
         return replace(
             self,
             minimum=minimum if is_better else self.minimum,
@@ -141,11 +141,17 @@ def weigh(evidence: Evidence, thought: Thought, uncertainty: Uncertainty, before
         return replace(evidence, score=None, outcome=Outcome.NON_FINITE, rounds=rounds)
     return replace(
         evidence,
-        score=uncertainty.score(minimum, before),
+        score=uncertainty.score(minimum, thought.change, before),
         outcome=minimum.outcome,
         rounds=rounds,
         surprise=uncertainty.surprise(thought.change),
     )
+
+
+def _blame(minimum: Minimum) -> float:
+    """What tells the more doubtful of two chunks for the same observation."""
+    blame = raw_score(minimum, 1.0)
+    return float("inf") if blame is None else blame
 
 
 def is_finite(minimum: Minimum) -> bool:
@@ -205,7 +211,7 @@ def continued(previous: Floats, chunk: Floats, num_rows: int) -> Floats | None:
 def plan_change(previous: Floats, chunk: Floats, num_rows: int) -> float | None:
     """Mean absolute difference between a new chunk (H, D) and what is left of one planned ``num_rows`` earlier (H, D),
     over the rows that both have; None when there are none."""
-    if not 0 < num_rows < len(previous):
+    if not 0 <= num_rows < len(previous):
         return None
     change = float(np.abs(previous[num_rows:] - chunk[: len(previous) - num_rows]).mean())
     return change if np.isfinite(change) else None
@@ -213,6 +219,8 @@ def plan_change(previous: Floats, chunk: Floats, num_rows: int) -> float | None:
 
 def slowed(targets: Floats, speed: float, first: int) -> Floats:
     """Targets (H, D) from row ``first`` on at a share ``speed`` of their pace: (H, D), linear between rows."""
+    if speed == 1.0:
+        return targets
     begin = max(0, first - 1)
     places = begin + np.maximum(0.0, np.arange(len(targets)) - begin) * speed
     places[:begin] = np.arange(begin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,22 @@ from ebt_policy_ros.core.uncertainty import Uncertainty, raw_score
 __all__ = ["Cycle", "Pipeline", "Plan", "State"]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Before:
+    """The plan before."""
+
+    stamp_ns: int | None
+    """Of its observation [ns, ROS time]; None: it was not executed, the arm stands where it was planned."""
+    chunk: Floats
+    """(H, D) as it is executed, normalised."""
+    speed: float = 1.0
+    """Share of its own pace at which it is executed."""
+
+    def rows_ago(self, now_ns: int, period_ns: int) -> int:
+        """How many of its rows lie behind."""
+        return 0 if self.stamp_ns is None else round((now_ns - self.stamp_ns) / period_ns)
+
+
 class Pipeline:
     """The control flow of one robot. Thread-safe: callbacks add, one model thread thinks and acts, anyone stops."""
 
@@ -84,7 +100,7 @@ class Pipeline:
         self._due_ns: int | None = None  # None: as soon as there is a new observation
         self._used_up_ns: int | None = None  # when the running plan is to be replaced; before that, it is looked at
         self._planned_stamp_ns: int | None = None
-        self._previous: tuple[int, Floats] | None = None  # stamp and normalised chunk as it is executed
+        self._previous: _Before | None = None
         self._raw_scores: deque[tuple[int, float]] = deque(maxlen=512)  # stamp and raw score of this attempt's chunks
         self._more_s = 0.0  # about the longest that a further round of thought took lately
 
@@ -122,14 +138,14 @@ class Pipeline:
             evidence = replace(evidence, may_think=thought.gained and has_time)
             decision = decide(evidence, plan.memory, self.settings.retry)
         self._counters["deadlines_missed"] += passed_s() > self.settings.minimise.deadline_s
-        raw = raw_score(thought.minimum) if thought.minimum is not None else np.inf
+        raw = raw_score(thought.minimum, thought.change) if thought.minimum is not None else None
         return replace(
             plan,
             decision=decision,
             evidence=evidence,
             thought=thought,
             observation_stamp_ns=seen.stamp_ns,
-            raw_score=raw if np.isfinite(raw) else None,
+            raw_score=raw if raw is not None and np.isfinite(raw) else None,
         )
 
     def act(self, plan: Plan, now: Instant, *, dry_run: bool = False) -> Cycle:
@@ -173,9 +189,7 @@ class Pipeline:
         if dropped >= len(minimum.chunk):
             late_s = (splice.start_ns - stamp_ns) * 1e-9
             return Move(too_late=True, dropped_points=dropped, reason=f"too late: observed {late_s:.3f} s ago")
-        chunk = minimum.chunk
-        if accept.is_doubtful and self.settings.retry.slow_speed < 1.0:
-            chunk = slowed(chunk, self.settings.retry.slow_speed, dropped)
+        chunk = slowed(minimum.chunk, self._speed(accept), dropped)
         made = self._safety.make(self._normaliser.unnormalise_chunk(chunk), stamp_ns, splice)
         if isinstance(made, Refused):
             return Move(refused=made.reason, refused_limit=made.limit, dropped_points=dropped)
@@ -234,11 +248,17 @@ class Pipeline:
             rows = self._trusted_rows(plan.thought.minimum, is_doubtful=decision.is_doubtful)
             self._used_up_ns = plan.observation_stamp_ns + rows * self.settings.period_ns
             self._due_ns = min(self._used_up_ns, plan.observation_stamp_ns + self._look_ns())
-            self._previous = (plan.observation_stamp_ns, move.executed)
+            self._previous = _Before(plan.observation_stamp_ns, move.executed, self._speed(decision))
         elif isinstance(decision, Retreat) and move.command is not None:
             self._due_ns = move.command.end_ns
         else:
             self._due_ns = now.ros_ns + round(self.settings.retry.look_again_s * 1e9)
+            if plan.thought.minimum is not None and is_finite(plan.thought.minimum):
+                self._previous = _Before(None, plan.thought.minimum.chunk)
+
+    def _speed(self, accept: Accept) -> float:
+        """Share of its own pace at which a chunk is executed."""
+        return self.settings.retry.slow_speed if accept.is_doubtful else 1.0
 
     def _look_ns(self) -> int:
         """Time to the next look at a running plan; longer than any chunk where none is wanted."""
@@ -249,10 +269,9 @@ class Pipeline:
         schedule = self.settings.schedule
         if is_doubtful or minimum is None:
             return schedule.alert_steps
-        if schedule.trust == 0.0 or minimum.row_errors is None:
+        if schedule.trust == 0.0:
             return schedule.execute_steps
-        is_far = minimum.row_errors > schedule.trust * minimum.terms.get("usual_error", np.inf)
-        rows = int(np.argmax(is_far)) if is_far.any() else len(is_far)
+        rows = self._uncertainty.trusted_rows(minimum, schedule.trust)
         return min(max(rows, schedule.alert_steps), schedule.execute_steps)
 
     # ---- input and requests --------------------------------------------------------------------------------------
@@ -394,30 +413,25 @@ class Pipeline:
 
     def _compared(self, thought: Thought, minimum: Minimum, observation: NormalisedObservation, at_ns: int) -> Thought:
         """The thought with how far the plan before differs from the new one: in energy (a forward pass), and itself."""
-        previous = self._since_previous(at_ns)
-        if previous is None or not is_finite(minimum):
-            return thought
-        change = plan_change(previous[0], minimum.chunk, previous[1])
-        return replace(thought, change=change, surprise=self._surprise(observation, previous, minimum))
-
-    def _since_previous(self, stamp_ns: int) -> tuple[Floats, int] | None:
-        """The previous chunk, normalised (H, D), and how many rows ago it was planned."""
         with self._lock:
-            previous = self._previous
-        return previous and (previous[1], round((stamp_ns - previous[0]) / self.settings.period_ns))
+            before = self._previous
+        if before is None or not is_finite(minimum):
+            return thought
+        rows = before.rows_ago(at_ns, self.settings.period_ns)
+        change = plan_change(before.chunk, slowed(minimum.chunk, before.speed, 0), rows)
+        rest = continued(before.chunk, minimum.chunk, rows)
+        surprise = self._minimiser.score(observation, rest) - minimum.energy if rest is not None else np.nan
+        return replace(
+            thought,
+            change=None if change is None else change / before.speed,
+            surprise=float(surprise) if np.isfinite(surprise) else None,
+        )
 
     def _warm_start(self, stamp_ns: int) -> Floats | None:
         """The previous chunk shifted by the time gone."""
-        previous = self._since_previous(stamp_ns) if self.settings.minimise.warm_start else None
-        return shifted(*previous) if previous is not None else None
-
-    def _surprise(
-        self, observation: NormalisedObservation, previous: tuple[Floats, int], minimum: Minimum
-    ) -> float | None:
-        """How much higher the energy of what is left of the previous plan is than the new one's, now."""
-        plan = continued(previous[0], minimum.chunk, previous[1])
-        surprise = self._minimiser.score(observation, plan) - minimum.energy if plan is not None else np.nan
-        return float(surprise) if np.isfinite(surprise) else None
+        with self._lock:
+            before = self._previous if self.settings.minimise.warm_start else None
+        return None if before is None else shifted(before.chunk, before.rows_ago(stamp_ns, self.settings.period_ns))
 
     def _measured(self, now: Instant) -> JointSample | None:
         """The newest joint state while it is fresh enough to compare with or start from."""

@@ -111,8 +111,8 @@ class Minimum:
     row_errors: Floats | None = None
     """(H,) error that the critic expects of every row, root mean square, normalised units; None without a critic."""
     terms: Mapping[str, float] = field(default_factory=dict)
-    """Further evidence for the uncertainty score, by name (such as ``energy_scale``, ``unfamiliarity``,
-    ``expected_error``, ``usual_error``), as far as the bundle has heads or a critic for it."""
+    """Further evidence for the uncertainty score, by name (``unfamiliarity``, ``expected_error``), as far as the bundle
+    has heads or a critic for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """From the evidence of a minimisation to a score in [0, 1] whose threshold has been measured.
 
-A score is read over a time window: the mean of the raw scores of the chunks planned in it. One odd picture is noise,
-several in a row are trouble. Calibration is split conformal: the highest windowed score of every held-out successful
-episode is one sample, so that the threshold is exceeded at least once in about a fraction alpha of such episodes. An
-uncalibrated bundle has no score (None, not 0): retry then acts on outcomes only, and the status says so.
+A score is read over a time window: the mean of the raw scores of the chunks planned in it, above what is usual. One odd
+picture is noise, several in a row are trouble. Calibration is split conformal: the highest windowed score of every
+held-out successful episode is one sample, so that the threshold is exceeded at least once in about a fraction alpha of
+such episodes. An uncalibrated bundle has no score (None, not 0): retry then acts on outcomes only, and the status says
+so.
 """
 
 from __future__ import annotations
@@ -23,30 +24,46 @@ FEW_EPISODES = 100
 """Below this number a threshold is a lottery: on 40 episodes false alarms of 0 to .14 were measured at alpha .05."""
 
 
+STILL = 1e-3
+"""Motion [normalised units] that counts as standing still."""
+
+
 def score_name(terms: Mapping[str, float]) -> str:
-    """Which raw score the terms of a bundle allow: joint_energy, unfamiliarity or energy."""
+    """Which raw score the terms of a bundle allow: doubt, unfamiliarity or energy."""
     if "unfamiliarity" not in terms:
         return "energy"
-    return "joint_energy" if "expected_error" in terms else "unfamiliarity"
+    return "doubt" if "expected_error" in terms else "unfamiliarity"
 
 
-def doubt(minimum: Minimum) -> float:
-    """The expected error of the chunk in units of the usual one; KeyError when the minimum lacks these terms."""
-    return minimum.terms["expected_error"] / max(minimum.terms["usual_error"], 1e-12)
+def motion(chunk: Floats) -> float:
+    """How far a chunk (H, D) leads away from its first row: root mean square, normalised units."""
+    return float(np.sqrt(np.square(chunk - chunk[0]).mean()))
 
 
-def raw_score(minimum: Minimum) -> float:
-    """How doubtful a minimum is, in units of its own; higher is worse, infinite when anything is not finite.
+def raw_score(minimum: Minimum, change: float | None) -> float | None:
+    """How doubtful one chunk is; higher is worse, infinite when anything is not finite.
 
-    With the terms: the doubt about the chunk at this observation plus the unfamiliarity of the observation, each about
-    one where a good episode is at its worst; unfamiliarity alone when only that exists (E alone is no comparison of
-    observations); the energy where a bundle has no terms.
+    ``doubt``, with a critic and score heads: log of expected error x unfamiliarity x change / motion, the change being
+    the one from the plan before (``core.cycle.plan_change``; None without a plan before: then there is no score). A
+    policy about to fail plans what the critic takes for wrong, at a sight that is not familiar, otherwise than a moment
+    ago, and hardly dares to move; each factor alone says less (docs/uncertainty.md). ``unfamiliarity``: its logarithm,
+    where there is no critic. ``energy``: of the chunk, where a bundle has neither.
     """
     name = score_name(minimum.terms)
-    score = minimum.energy if name == "energy" else minimum.terms["unfamiliarity"]
-    if name == "joint_energy":
-        score += doubt(minimum)
-    return score if math.isfinite(score) and math.isfinite(minimum.energy) else math.inf
+    if not (math.isfinite(minimum.energy) and np.isfinite(minimum.chunk).all()):
+        return math.inf
+    if name == "energy":
+        return minimum.energy
+    score = _log(minimum.terms["unfamiliarity"])
+    if name == "doubt":
+        if change is None:
+            return None
+        score += _log(minimum.terms["expected_error"]) + _log(change) - math.log(motion(minimum.chunk) + STILL)
+    return score if math.isfinite(score) else math.inf
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, 1e-6)) if math.isfinite(value) else math.inf
 
 
 def episodes_needed(alpha: float) -> int:
@@ -71,6 +88,35 @@ def conformal_threshold(scores: Sequence[float] | Floats, alpha: float) -> float
     return float(ordered[rank - 1])
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Raw scores averaged over time, above what is usual."""
+
+    centre: float
+    """What is usual; a window that is not full yet counts as filled up with it."""
+    length_s: float
+    """[s]"""
+    chunks: int
+    """Chunks in a full window."""
+
+    def mean(self, raw_scores: Sequence[float] | Floats) -> float:
+        """Of the chunks in one window, the present one included."""
+        return float(np.sum(np.asarray(raw_scores) - self.centre) / max(len(raw_scores), self.chunks))
+
+    def means(self, times_s: Sequence[float] | Floats, raw_scores: Sequence[float] | Floats) -> Floats:
+        """(T,) of the chunks planned at most ``length_s`` before each of T chunks, itself included."""
+        times, scores = np.asarray(times_s, dtype=float), np.asarray(raw_scores, dtype=float)
+        since = times[:, None] - times[None, :]
+        return np.array([self.mean(scores[(row >= -1e-9) & (row <= self.length_s + 1e-9)]) for row in since])
+
+
+CHUNK_BY_CHUNK = Window(0.0, 0.0, 1)
+CALIBRATION_KEYS = (
+    *("score", "alpha", "n", "threshold", "quantiles", "weights_sha256"),
+    *("centre", "window_s", "window_chunks", "plan_change", "row_error"),
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
     """The measured meaning of a bundle's raw score; stored in policy.json beside the weights it belongs to."""
@@ -82,16 +128,23 @@ class Calibration:
     n: int
     """Number of calibration episodes."""
     threshold: float
-    """Raw score above which a chunk is doubtful."""
+    """Windowed score above which a chunk is doubtful."""
     quantiles: Floats
-    """(n,) sorted: the highest raw score of every calibration episode."""
+    """(n,) sorted: the highest windowed score of every calibration episode."""
     weights_sha256: str
     """Hash of the weights file that was calibrated."""
+    centre: float = 0.0
+    """Mean raw score of the calibration episodes: what a window not yet filled is filled up with."""
     window_s: float = 0.0
     """Time over which raw scores are averaged [s]; 0: every chunk counts alone."""
+    window_chunks: int = 1
+    """Chunks in a full window."""
     plan_change: float | None = None
     """What successive plans of a good episode differ by at most, except with probability alpha (see
     ``core.cycle.plan_change``); None: not measured, nothing is a surprise."""
+    row_error: float | None = None
+    """Expected error of a chunk's rows that all but a fraction alpha of the rows of good episodes keep below,
+    normalised units; None without a critic."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantiles", as_floats("calibration quantiles", self.quantiles, (None,)))
@@ -102,10 +155,11 @@ class Calibration:
                 f"calibration: expected 0 < alpha < 1, quantiles and a finite threshold, got alpha {self.alpha}, "
                 f"{len(self.quantiles)} quantiles, threshold {self.threshold}"
             )
-        if not 0.0 <= self.window_s <= MAX_WINDOW_S or not (self.plan_change is None or self.plan_change > 0.0):
+        is_window = 0.0 <= self.window_s <= MAX_WINDOW_S and self.window_chunks >= 1 and math.isfinite(self.centre)
+        if not is_window or not (self.plan_change is None or self.plan_change > 0.0):
             raise BundleError(
-                f"calibration: expected a window of 0 to {MAX_WINDOW_S:g} s and a positive plan_change, got "
-                f"{self.window_s} and {self.plan_change}"
+                f"calibration: expected a window of 0 to {MAX_WINDOW_S:g} s and one chunk or more, a finite centre and "
+                f"a positive plan_change, got {self.window_s}, {self.window_chunks}, {self.centre}, {self.plan_change}"
             )
 
     @classmethod
@@ -116,38 +170,45 @@ class Calibration:
         *,
         score: str,
         weights_sha256: str,
-        window_s: float = 0.0,
+        window: Window = CHUNK_BY_CHUNK,
         plan_changes: Sequence[float] | None = None,
+        row_error: float | None = None,
     ) -> Calibration:
-        """The calibration that the highest windowed scores (and plan changes) of good held-out episodes give;
-        SettingsError when too few."""
-        threshold = conformal_threshold(maxima, alpha)
-        change = None if plan_changes is None else conformal_threshold(plan_changes, alpha)
-        quantiles = np.sort(np.asarray(maxima, dtype=float))
-        return cls(score, alpha, len(maxima), threshold, quantiles, weights_sha256, window_s, change)
+        """The calibration that good held-out episodes give, by each one's highest windowed score and largest plan
+        change; SettingsError when there are too few."""
+        return cls(
+            score,
+            alpha,
+            len(maxima),
+            conformal_threshold(maxima, alpha),
+            np.sort(np.asarray(maxima, dtype=float)),
+            weights_sha256,
+            window.centre,
+            window.length_s,
+            window.chunks,
+            None if plan_changes is None else max(conformal_threshold(plan_changes, alpha), 1e-9),
+            row_error,
+        )
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Calibration:
         """The ``calibration`` entry of policy.json; BundleError names what is missing or unknown."""
-        names = ("score", "alpha", "n", "threshold", "quantiles", "weights_sha256")
-        if not set(names) <= set(mapping) <= {*names, "window_s", "plan_change"}:
+        if set(mapping) != set(CALIBRATION_KEYS):
             raise BundleError(
-                f"calibration: expected {', '.join(names)}, window_s and plan_change, got {', '.join(mapping)}"
+                f"calibration: expected {', '.join(CALIBRATION_KEYS)}, got {', '.join(mapping)}; calibrate again with "
+                "this version"
             )
         return cls(**mapping)
 
     def to_mapping(self) -> dict[str, Any]:
         """What ``from_mapping`` reads, as JSON can hold it."""
-        return {
-            "score": self.score,
-            "alpha": self.alpha,
-            "n": self.n,
-            "threshold": self.threshold,
-            "quantiles": self.quantiles.tolist(),
-            "weights_sha256": self.weights_sha256,
-            "window_s": self.window_s,
-            "plan_change": self.plan_change,
-        }
+        mapping = {name: getattr(self, name) for name in CALIBRATION_KEYS}
+        return {**mapping, "quantiles": self.quantiles.tolist()}
+
+    @property
+    def window(self) -> Window:
+        """The window that the score is averaged over."""
+        return Window(self.centre, self.window_s, self.window_chunks)
 
     @property
     def caution(self) -> str | None:
@@ -159,16 +220,8 @@ class Calibration:
         )
 
 
-def windowed(times_s: Sequence[float], raw_scores: Sequence[float], window_s: float) -> Floats:
-    """(T,) mean of the raw scores (T,) of the chunks planned at most ``window_s`` before each one, itself included."""
-    times, scores = np.asarray(times_s, dtype=float), np.asarray(raw_scores, dtype=float)
-    is_near = (times[:, None] - times[None, :] >= -1e-9) & (times[:, None] - times[None, :] <= window_s + 1e-9)
-    means: Floats = np.where(is_near, scores[None, :], 0.0).sum(1) / is_near.sum(1)
-    return means
-
-
 class Uncertainty:
-    """The score of a minimum in [0, 1], monotone in the raw score; the threshold lies at 1 - alpha.
+    """The score of a minimum in [0, 1], monotone in the windowed score; the threshold lies at 1 - alpha.
 
     The map follows the calibration episodes' maxima: a score u below the threshold says that about a fraction u of the
     good episodes never looked worse than this. Without a calibration there is no score.
@@ -196,10 +249,11 @@ class Uncertainty:
         """Time over which raw scores are averaged [s]."""
         return 0.0 if self.calibration is None else self.calibration.window_s
 
-    def score(self, minimum: Minimum, before: Sequence[float] = ()) -> float | None:
+    def score(self, minimum: Minimum, change: float | None = None, before: Sequence[float] = ()) -> float | None:
         """Doubt in [0, 1] about a chunk and those before it, whose raw scores in the window are ``before``.
 
-        None when uncalibrated. BundleError when the minimum lacks the calibrated score's terms.
+        ``change``: see ``raw_score``. None when uncalibrated. BundleError when the minimum lacks the calibrated score's
+        terms.
         """
         if self.calibration is None:
             return None
@@ -208,15 +262,25 @@ class Uncertainty:
                 f"calibration: made for the score '{self.calibration.score}', but this runtime gives "
                 f"'{score_name(minimum.terms)}'; calibrate with this runtime"
             )
-        return self.level(float(np.mean([*before, raw_score(minimum)])))
+        raw = raw_score(minimum, change)
+        return self.level(self.calibration.window.mean(before if raw is None else [*before, raw]))
 
     def surprise(self, plan_change: float | None) -> float | None:
         """A plan change in units of the calibrated one: above 1 something happened; None when either is unknown."""
         known = None if self.calibration is None else self.calibration.plan_change
         return None if known is None or plan_change is None else plan_change / known
 
+    def trusted_rows(self, minimum: Minimum, trust: float) -> int:
+        """How many rows from the first one on are expected to be wrong by at most ``trust`` times the usual; all where
+        there is no critic or no calibration."""
+        usual = None if self.calibration is None else self.calibration.row_error
+        if usual is None or minimum.row_errors is None:
+            return len(minimum.chunk)
+        is_far = minimum.row_errors > trust * usual
+        return int(np.argmax(is_far)) if is_far.any() else len(is_far)
+
     def level(self, raw: float) -> float:
-        """The monotone map itself: raw score -> [0, 1]; needs a calibration."""
+        """The monotone map itself: windowed score -> [0, 1]; needs a calibration."""
         low, high = float(self._raw[0]), float(self._raw[-1])
         if raw < low:
             return float(self._level[0] * math.exp((raw - low) / self._scale))

@@ -17,7 +17,7 @@ from ebt_policy_ros.policy.network import Architecture, ObservationCache, Trunk
 CRITIC_PREFIX = "critic."
 CRITIC_LAYERS = 2
 EXPECTED_ERROR = "expected_error"
-"""Name of the critic's term: root mean square over the executed rows, normalised units."""
+"""Name of the critic's term: root mean square over the chunk, normalised units."""
 
 
 class CriticNetwork(Trunk):
@@ -41,11 +41,6 @@ class CriticNetwork(Trunk):
         expert's."""
         rows: Tensor = self.head(self.act(cache, self.action_token(chunks)))[..., 0]
         return rows
-
-
-def expected_error(distances: Tensor, executed: int) -> Tensor:
-    """Expected squared distances (B, H) of rows -> (B,) root mean square over the first ``executed`` rows."""
-    return distances[:, :executed].mean(1).sqrt()
 
 
 def critic_loss(log_distances: Tensor, chunks: Tensor, targets: Tensor) -> Tensor:

@@ -86,8 +86,7 @@ class TorchMinimiser(TorchRuntime):
         norms = [torch.linalg.vector_norm(gradient, 2, (1, 2)) for gradient in gradients]
         judged = self._distances(observed, chunks)
         flat = torch.cat([part.reshape(-1) for part in (*chunks, *energies, *norms, *judged, observed.terms)])
-        executed = self.bundle.chunk.execute_steps if judged else 0
-        return _choose(flat.cpu().double().numpy(), tuple(start.shape), steps, executed)  # the one transfer
+        return _choose(flat.cpu().double().numpy(), tuple(start.shape), steps, bool(judged))  # the one transfer
 
     def _distances(self, observed: Observed, chunks: list[Tensor]) -> list[Tensor]:
         """[(steps + 1, K, H)] that the critic expects, squared, normalised units; [] where no critic looked on."""
@@ -97,27 +96,27 @@ class TorchMinimiser(TorchRuntime):
         return [self._judge.distances(repeat(observed.critic, len(candidates)), candidates)]
 
 
-def _choose(numbers: Floats, shape: tuple[int, ...], steps: int, executed: int) -> Minimum:
+def _choose(numbers: Floats, shape: tuple[int, ...], steps: int, has_critic: bool) -> Minimum:
     """The best candidate seen. One whose energy or gradient is not finite counts as standing where it last was.
 
     ``numbers``: chunks (steps + 1, K, H, D), energies (steps + 1, K), gradients' norms (steps, K), with a critic
-    (``executed`` > 0) expected distances (steps + 1, K, H), and terms, in a row. Plain loops over a few numbers: numpy
-    takes 0.2 ms for them, a third of a descent step.
+    expected distances (steps + 1, K, H), and terms, in a row. Plain loops over a few numbers: numpy takes 0.2 ms for
+    them, a third of a descent step.
     """
     count, size = shape[0], shape[0] * shape[1] * shape[2]
     chunks = numbers[: (steps + 1) * size].reshape(steps + 1, *shape)
     scalars = numbers[(steps + 1) * size :].tolist()
     energies, norms = scalars[: (steps + 1) * count], scalars[(steps + 1) * count : (2 * steps + 1) * count]
     rest = scalars[(2 * steps + 1) * count :]
-    judged = (steps + 1) * count * shape[1] if executed else 0
+    judged = (steps + 1) * count * shape[1] if has_critic else 0
     paths = [_Path(energies[k::count], norms[k::count]) for k in range(count)]
     chosen = min(range(count), key=lambda k: paths[k].best_energy)
     path = paths[chosen]
     terms, row_errors = dict(zip(ScoreHeads.TERMS, rest[judged:], strict=False)), None
-    if executed:
+    if has_critic:
         first = (path.best_step * count + chosen) * shape[1]
         distances = np.array(rest[first : first + shape[1]])
-        terms[EXPECTED_ERROR], row_errors = math.sqrt(distances[:executed].mean()), np.sqrt(distances)
+        terms[EXPECTED_ERROR], row_errors = math.sqrt(distances.mean()), np.sqrt(distances)
     candidates = np.array([chunks[own.best_step, k] for k, own in enumerate(paths)])
     return Minimum(
         chunk=candidates[chosen],

@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ebt_policy_ros.core.cycle import plan_change
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.core.uncertainty import Calibration, raw_score, score_name, windowed
+from ebt_policy_ros.core.uncertainty import Calibration, Window, raw_score, score_name
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.training.rollout import Rollout, run_episodes
 
-WINDOW_S = 2.0
-"""Time over which the score is averaged [s]: five chunks of the simulated tasks."""
+WINDOW_S = 2.8
+"""Time over which the score is averaged [s]: eight chunks of the simulated tasks."""
 
 
 def calibrate(
@@ -44,13 +46,16 @@ def calibrate(
     good = [rollout for rollout in rollouts if rollout.success and rollout.minima]
     if not good:
         raise EbtPolicyError(f"none of {episodes} episodes succeeded: there is nothing to calibrate on")
+    times_s, raw = zip(*(raw_scores(rollout, bundle.chunk.period_s) for rollout in good), strict=True)
+    window = Window(float(np.mean(np.concatenate(raw))), window_s, chunks_in(window_s, bundle))
     calibration = Calibration.from_scores(
-        [windowed_score(rollout, window_s) for rollout in good],
+        [float(window.means(*scored).max(initial=0.0)) for scored in zip(times_s, raw, strict=True)],
         alpha,
         score=score_name(good[0].minima[0].terms),
         weights_sha256=bundle.weights_sha256,
-        window_s=window_s,
-        plan_changes=[largest_change(rollout, bundle.chunk.period_s) for rollout in good],
+        window=window,
+        plan_changes=[largest(changes(rollout, bundle.chunk.period_s)) for rollout in good],
+        row_error=usual_row_error(good, alpha),
     ).to_mapping()
     measured = {"episodes": episodes, "successes": len(good), "first_seed": seed}
     provenance = {**bundle.provenance, "calibration": measured}
@@ -58,19 +63,40 @@ def calibrate(
     return {"calibration": calibration, **measured, "model": bundle.name}
 
 
-def windowed_score(rollout: Rollout, window_s: float) -> float:
-    """An episode's highest mean of raw scores over a time window."""
-    return float(windowed(rollout.times_s, [raw_score(minimum) for minimum in rollout.minima], window_s).max())
+def chunks_in(window_s: float, bundle: Bundle) -> int:
+    """Chunks in a window while plans follow each other in the ordinary way, the present one included."""
+    return int(window_s / (bundle.chunk.execute_steps * bundle.chunk.period_s) + 1e-9) + 1
 
 
-def largest_change(rollout: Rollout, period_s: float) -> float:
-    """An episode's largest change between a plan and the one before it; 0 when it had only one."""
-    changes = [0.0]
+def usual_row_error(rollouts: Sequence[Rollout], alpha: float) -> float | None:
+    """Error that all but a fraction ``alpha`` of all chunks' rows are expected to stay below; None without a critic."""
+    errors = [minimum.row_errors for rollout in rollouts for minimum in rollout.minima]
+    known = [rows for rows in errors if rows is not None]
+    return float(np.quantile(np.concatenate(known), 1.0 - alpha)) if known else None
+
+
+def changes(rollout: Rollout, period_s: float) -> list[float | None]:
+    """Of every chunk, how far it differs from what is left of the one before it; None where nothing is left."""
+    found: list[float | None] = [None] * len(rollout.minima)
     for place in range(1, len(rollout.minima)):
         rows = round((rollout.times_s[place] - rollout.times_s[place - 1]) / period_s)
-        change = plan_change(rollout.minima[place - 1].chunk, rollout.minima[place].chunk, rows)
-        changes.append(0.0 if change is None else change)
-    return max(changes)
+        found[place] = plan_change(rollout.minima[place - 1].chunk, rollout.minima[place].chunk, rows)
+    return found
+
+
+def largest(values: Sequence[float | None]) -> float:
+    """The largest of those that there are; 0 without any."""
+    return max((value for value in values if value is not None), default=0.0)
+
+
+def raw_scores(rollout: Rollout, period_s: float) -> tuple[list[float], list[float]]:
+    """Times [s] and raw scores of the chunks of an episode that have one."""
+    found = [
+        (time_s, raw_score(minimum, change))
+        for time_s, minimum, change in zip(rollout.times_s, rollout.minima, changes(rollout, period_s), strict=True)
+    ]
+    known = [(time_s, raw) for time_s, raw in found if raw is not None]
+    return [time_s for time_s, _ in known], [raw for _, raw in known]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.core.types import Minimum
-from ebt_policy_ros.core.uncertainty import doubt, raw_score
+from ebt_policy_ros.core.uncertainty import Calibration, Window, motion
 from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.training.calibrate import changes, raw_scores
 from ebt_policy_ros.training.rollout import Rollout, run_episodes
 
 
@@ -49,21 +49,32 @@ def _wins(negatives: Sequence[float], positives: Sequence[float]) -> NDArray[np.
     return np.asarray((high > low) + 0.5 * (high == low))
 
 
-def scores_of(minimum: Minimum) -> dict[str, float]:
-    """The raw score and its parts, for comparison."""
-    terms, parts = minimum.terms, {"score": raw_score(minimum), "energy": minimum.energy}
-    if "expected_error" in terms and "usual_error" in terms:
-        parts["doubt"] = doubt(minimum)
-    if "unfamiliarity" in terms:
-        parts["unfamiliarity"] = terms["unfamiliarity"]
+def scores_of(rollout: Rollout, window: Window, period_s: float) -> dict[str, NDArray[np.float64]]:
+    """(T,) windowed scores of an episode's chunks, and what they are made of chunk by chunk, for comparison."""
+    minima = rollout.minima
+    times_s, raw = raw_scores(rollout, period_s)
+    score = dict(zip(times_s, window.means(times_s, raw), strict=True))
+    parts = {
+        "score": np.array([score.get(time_s, 0.0) for time_s in rollout.times_s]),
+        "energy": np.array([minimum.energy for minimum in minima]),
+        "stillness": -np.array([motion(minimum.chunk) for minimum in minima]),
+        "change": np.array([0.0 if change is None else change for change in changes(rollout, period_s)]),
+    }
+    for term in minima[0].terms if minima else ():
+        parts[term] = np.array([minimum.terms[term] for minimum in minima])
     return parts
 
 
-def worst(rollout: Rollout, begin_s: float, end_s: float) -> dict[str, float]:
+Judged = tuple[Rollout, dict[str, NDArray[np.float64]]]
+"""An episode and its scores."""
+
+
+def worst(judged: Judged, begin_s: float, end_s: float) -> dict[str, float]:
     """Highest value of every part among the chunks planned in that time; empty when there was none."""
-    chosen = [m for t, m in zip(rollout.times_s, rollout.minima, strict=True) if begin_s <= t <= end_s]
-    parts = [scores_of(minimum) for minimum in chosen]
-    return {name: max(part[name] for part in parts) for name in parts[0]} if parts else {}
+    rollout, parts = judged
+    times_s = np.asarray(rollout.times_s)
+    inside = (times_s >= begin_s) & (times_s <= end_s)
+    return {name: float(part[inside].max()) for name, part in parts.items()} if inside.any() else {}
 
 
 def measure(
@@ -77,33 +88,51 @@ def measure(
     bundle = Bundle.load(model_dir)
     if bundle.calibration is None:
         raise EbtPolicyError(f"{model_dir} is not calibrated; run `ebt-policy calibrate --model {model_dir}` first")
-    threshold = float(bundle.calibration["threshold"])
-    quiet = run_episodes(model_dir, range(seed, seed + calm), task=bundle.name)
-    hit = run_episodes(model_dir, range(seed + 5000, seed + 5000 + disturbed), task=bundle.name, perturb=perturb)
-    hit = [rollout for rollout in hit if rollout.disturbed_s is not None]
-    alarms = [max(raw_score(m) for m in rollout.minima) > threshold for rollout in quiet if rollout.success]
+    calibration = Calibration.from_mapping(bundle.calibration)
+
+    def judged(rollouts: Sequence[Rollout]) -> list[Judged]:
+        return [(one, scores_of(one, calibration.window, bundle.chunk.period_s)) for one in rollouts]
+
+    def alarms(one: Judged) -> bool:
+        return bool((one[1]["score"] > calibration.threshold).any())
+
+    quiet = judged(run_episodes(model_dir, range(seed, seed + calm), task=bundle.name))
+    hit = judged(
+        run_episodes(model_dir, range(seed + 5000, seed + 5000 + disturbed), task=bundle.name, perturb=perturb)
+    )
+    hit = [one for one in hit if one[0].disturbed_s is not None]
+    failed, passed = ([one for one in hit if one[0].success is success] for success in (False, True))
     result: dict[str, Any] = {
-        "calm": {"episodes": calm, "successes": sum(r.success for r in quiet), "false_alarms": sum(alarms)},
-        perturb: {"episodes": len(hit), "successes": sum(r.success for r in hit)},
-        "threshold": threshold,
+        "calm": {
+            "episodes": calm,
+            "successes": sum(rollout.success for rollout, _ in quiet),
+            "false_alarms": sum(alarms(one) for one in quiet if one[0].success),
+        },
+        perturb: {
+            "episodes": len(hit),
+            "successes": len(passed),
+            "failures_with_alarm": sum(alarms(one) for one in failed),
+            "successes_with_alarm": sum(alarms(one) for one in passed),
+        },
+        "threshold": calibration.threshold,
         "fails": {},
         "disturbed": {},
     }
-    typical_s = float(np.median([r.disturbed_s for r in hit if r.disturbed_s is not None])) if hit else 0.0
-    for name in scores_of(quiet[0].minima[0]):
-        for window_s in (1.0, 3.0):
-            after = [(r, worst(r, r.disturbed_s or 0.0, (r.disturbed_s or 0.0) + window_s)) for r in hit]
-            failed = [w[name] for r, w in after if w and not r.success]
-            passed = [w[name] for r, w in after if w and r.success]
-            result["fails"][f"{name}_{window_s:.0f}s"] = auroc(passed, failed)
-        calm_worst = [w[name] for r in quiet if (w := worst(r, typical_s, typical_s + 1.0))]
-        hit_worst = [w[name] for r in hit if (w := worst(r, r.disturbed_s or 0.0, (r.disturbed_s or 0.0) + 1.0))]
-        result["disturbed"][name] = auroc(calm_worst, hit_worst)
-    alarmed = [any(raw_score(m) > threshold for t, m in zip(r.times_s, r.minima, strict=True)) for r in hit]
-    failures = [a for a, r in zip(alarmed, hit, strict=True) if not r.success]
-    result[perturb]["failures_with_alarm"] = sum(failures)
-    result[perturb]["successes_with_alarm"] = sum(alarmed) - sum(failures)
+    typical_s = float(np.median([one[0].disturbed_s or 0.0 for one in hit])) if hit else 0.0
+    for name in quiet[0][1]:
+        for length_s in (1.0, 3.0):
+            result["fails"][f"{name}_{length_s:.0f}s"] = auroc(
+                _worst_after(passed, name, length_s), _worst_after(failed, name, length_s)
+            )
+        at_rest = [values[name] for one in quiet if (values := worst(one, typical_s, typical_s + 1.0))]
+        result["disturbed"][name] = auroc(at_rest, _worst_after(hit, name, 1.0))
     return result
+
+
+def _worst_after(judged: Sequence[Judged], name: str, length_s: float) -> list[float]:
+    begins_s = [one[0].disturbed_s or 0.0 for one in judged]
+    after = [worst(one, begin_s, begin_s + length_s) for one, begin_s in zip(judged, begins_s, strict=True)]
+    return [values[name] for values in after if values]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -43,7 +44,8 @@ def normaliser() -> Normaliser:
 def calibration(threshold: float = 1.0, window_s: float = 0.0, plan_change: float | None = None) -> Calibration:
     """A calibration on 100 episodes whose raw threshold is given."""
     quantiles = np.linspace(0.2 * threshold, threshold * 1.04, 100)
-    return Calibration("unfamiliarity", 0.05, 100, threshold, quantiles, "abc", window_s, plan_change)
+    chunks = 1 + round(window_s / 0.4)
+    return Calibration("unfamiliarity", 0.05, 100, threshold, quantiles, "abc", 0.1, window_s, chunks, plan_change, 1.0)
 
 
 @dataclass
@@ -91,7 +93,7 @@ class ScriptedMinimiser:
             network_evaluations=steps,
             candidate_energies=np.full(starts, self.energy),
             row_errors=self.row_errors,
-            terms={"unfamiliarity": raw, "usual_error": 1.0},
+            terms={"unfamiliarity": math.exp(raw)},
         )
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:

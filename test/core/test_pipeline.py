@@ -492,7 +492,7 @@ def test_a_pushed_arm_goes_on_from_where_it_is_and_says_so() -> None:
 
 
 def test_an_uncalibrated_policy_says_so_and_runs() -> None:
-    bench = Bench(ScriptedMinimiser(raw=1e9), calibrated=False)
+    bench = Bench(ScriptedMinimiser(raw=99.0), calibrated=False)
     cycles = bench.run(20)
     assert states(cycles) == ["running"]
     assert all(c.uncertainty is None and np.isnan(c.threshold) and c.reason == "uncalibrated" for c in cycles)
@@ -584,7 +584,7 @@ class Noise:
         chunk = observation.positions + rng.normal(size=(16, 3)) * self.wildness
         chunk = np.where(rng.random((16, 3)) < 0.002, np.nan, chunk)
         energy = float(rng.choice([0.0, 1.0, np.nan], p=[0.9, 0.08, 0.02]))
-        terms = {"unfamiliarity": float(rng.choice([0.1, 3.0]))}
+        terms = {"unfamiliarity": float(rng.choice([1.0, 20.0]))}
         return Minimum(
             chunk, energy, np.zeros(steps + 1), Outcome.DESCENDED, steps, steps, np.zeros(starts), terms=terms
         )

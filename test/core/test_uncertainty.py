@@ -17,11 +17,11 @@ from ebt_policy_ros.core.types import Minimum, Outcome
 from ebt_policy_ros.core.uncertainty import (
     Calibration,
     Uncertainty,
+    Window,
     conformal_threshold,
     episodes_needed,
     raw_score,
     score_name,
-    windowed,
 )
 
 
@@ -29,39 +29,53 @@ def minimum(energy: float = 0.0, **terms: float) -> Minimum:
     return Minimum(np.zeros((2, 1)), energy, np.zeros(3), Outcome.DESCENDED, 2, 2, np.zeros(1), terms=terms)
 
 
-def test_a_window_is_the_mean_of_the_chunks_planned_in_it() -> None:
-    np.testing.assert_allclose(windowed([0.0, 0.4, 0.8, 2.0], [1.0, 2.0, 6.0, 1.0], 0.8), [1.0, 1.5, 3.0, 1.0])
-    np.testing.assert_array_equal(windowed([0.0, 0.4], [1.0, 2.0], 0.0), [1.0, 2.0])
+def test_a_window_is_the_mean_of_the_chunks_planned_in_it_filled_up_with_what_is_usual() -> None:
+    window = Window(1.0, 0.8, 3)
+    means = window.means([0.0, 0.4, 0.8, 2.0, 2.1, 2.2, 2.3], [1.0, 2.0, 6.0, 4.0, 4.0, 4.0, 4.0])
+    np.testing.assert_allclose(means, [0.0, 1 / 3, 2.0, 1.0, 2.0, 3.0, 3.0])
     made = Calibration.from_scores(
-        np.linspace(1, 2, 100), 0.05, score="energy", weights_sha256="", window_s=2.0, plan_changes=np.arange(100.0)
+        np.linspace(1, 2, 100), 0.05, score="energy", weights_sha256="", window=window, plan_changes=np.arange(100.0)
     )
     assert made.plan_change == 95.0
     again = Calibration.from_mapping(json.loads(json.dumps(made.to_mapping())))
-    assert (again.window_s, again.plan_change) == (2.0, 95.0)
+    assert (again.window, again.plan_change, again.row_error) == (window, 95.0, None)
     uncertainty = Uncertainty(made)
     assert uncertainty.surprise(190.0) == 2.0
     assert uncertainty.surprise(None) is None
     assert Uncertainty(None).surprise(1.0) is None
-    alone, together = uncertainty.score(minimum(3.0)), uncertainty.score(minimum(3.0), [1.0, 1.0, 1.0])
+    alone, together = uncertainty.score(minimum(4.0)), uncertainty.score(minimum(4.0), before=[4.0, 4.0])
     assert alone is not None
     assert together is not None
-    assert together <= 0.95 < alone
-    for wrong in ({"window_s": -1.0}, {"plan_change": 0.0}):
+    assert alone < 0.05 < 0.95 < together
+    for wrong in ({"window_s": -1.0}, {"plan_change": 0.0}, {"window_chunks": 0}, {"centre": math.inf}):
         with pytest.raises(BundleError, match="window"):
             dataclasses.replace(made, **wrong)  # type: ignore[arg-type]
 
 
-def test_the_raw_score_adds_doubt_in_usual_errors_and_unfamiliarity() -> None:
-    terms = {"expected_error": 0.1, "usual_error": 0.05}
-    assert raw_score(minimum(-7.0, unfamiliarity=0.25, **terms)) == 2.25
-    assert raw_score(minimum(7.0)) == 7.0
-    assert raw_score(minimum(7.0, unfamiliarity=0.25)) == 0.25
-    assert raw_score(minimum(math.nan, unfamiliarity=0.25)) == math.inf
-    assert raw_score(minimum(0.0, unfamiliarity=math.nan)) == math.inf
-    assert raw_score(minimum(0.0, unfamiliarity=1.0, expected_error=0.1, usual_error=math.nan)) == math.inf
-    names = [score_name(m.terms) for m in (minimum(), minimum(unfamiliarity=1.0), minimum(**terms))]
-    assert names == ["energy", "unfamiliarity", "energy"]
-    assert score_name({**terms, "unfamiliarity": 1.0}) == "joint_energy"
+def test_the_raw_score_is_error_times_unfamiliarity_times_change_by_motion() -> None:
+    terms = {"unfamiliarity": 0.5, "expected_error": 0.1}
+    near, far = (dataclasses.replace(minimum(**terms), chunk=np.array([[0.0], [end]])) for end in (0.01, 1.0))
+    assert raw_score(near, 0.2) == pytest.approx(math.log(0.5 * 0.1 * 0.2 / (0.01 / math.sqrt(2) + 1e-3)))
+    assert raw_score(far, 0.2) == pytest.approx(math.log(0.5 * 0.1 * 0.2 / (1.0 / math.sqrt(2) + 1e-3)))
+    assert raw_score(far, None) is None  # nothing to compare with
+    assert raw_score(minimum(7.0), None) == 7.0
+    assert raw_score(minimum(7.0, unfamiliarity=0.25), None) == math.log(0.25)
+    for broken in ({"unfamiliarity": math.nan}, {"unfamiliarity": 1.0, "expected_error": math.nan}):
+        assert raw_score(minimum(**broken), 0.1) == math.inf
+    assert raw_score(minimum(math.nan, unfamiliarity=0.25), None) == math.inf
+    assert raw_score(dataclasses.replace(near, chunk=np.array([[0.0], [math.nan]])), None) == math.inf
+    names = [score_name(m.terms) for m in (minimum(), minimum(unfamiliarity=1.0), near)]
+    assert names == ["energy", "unfamiliarity", "doubt"]
+
+
+def test_a_chunk_without_a_plan_before_it_leaves_the_window_as_it_is() -> None:
+    made = Calibration.from_scores(
+        np.linspace(1, 2, 100), 0.05, score="doubt", weights_sha256="", window=Window(0.0, 1.0, 2)
+    )
+    doubtful = minimum(unfamiliarity=99.0, expected_error=9.0)
+    assert (Uncertainty(made).score(doubtful, None) or 1.0) < 0.05
+    assert (Uncertainty(made).score(doubtful, None, [3.0, 3.0]) or 0.0) > 0.95
+    assert (Uncertainty(made).score(doubtful, 0.1) or 0.0) > 0.95
 
 
 def test_the_conformal_threshold_is_the_corrected_rank() -> None:

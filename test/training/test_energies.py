@@ -240,7 +240,7 @@ def test_the_command_plays_judges_and_draws(tmp_path):
     collect("lift", tmp_path / "data", 3, seed=0, processes=1)
     arguments = ["--task", "lift", "--policy", str(model), "--data", str(tmp_path / "data"), "--processes", "1"]
     arguments += ["--variants", f"a={model}", f"b={model}", "--episodes", "1", "--faults", "1", "--rows", "20"]
-    arguments += ["--head-episodes", "0", "--threshold-episodes", "1", "--head-steps", "5", "--time-limit", "0.9"]
+    arguments += ["--head-episodes", "0", "--threshold-episodes", "1", "--time-limit", "0.9"]
     arguments += ["--json", str(tmp_path / "r.json"), "--images", str(tmp_path / "images")]
     assert energies.main(arguments) == 0
     result = json.loads((tmp_path / "r.json").read_text())
