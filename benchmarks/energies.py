@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.images is not None:
             draw(result, options.images)
         if options.document is not None:
-            write_between(options.document, options.task, table(result))
+            write_between(options.document, f"energies {options.task}", table(result))
     except EbtPolicyError as error:
         sys.stderr.write(f"benchmarks.energies: {error}\n")
         return 2

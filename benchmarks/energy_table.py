@@ -52,9 +52,9 @@ def _line(cells: Any) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def write_between(path: Path, task: str, text: str) -> None:
-    """Replaces what stands between the task's markers in a Markdown file."""
-    begin, end = f"<!-- energies {task}: begin -->", f"<!-- energies {task}: end -->"
+def write_between(path: Path, label: str, text: str) -> None:
+    """Replaces what stands between the label's markers in a Markdown file."""
+    begin, end = f"<!-- {label}: begin -->", f"<!-- {label}: end -->"
     document = path.read_text(encoding="utf-8") if path.exists() else ""
     if begin not in document or end not in document:
         raise EbtPolicyError(f"{path}: expected the markers {begin} and {end} for the table; add them")

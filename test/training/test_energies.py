@@ -217,10 +217,10 @@ def test_all_verdicts_of_many_episodes_are_made():
 def test_the_table_goes_between_its_markers(tmp_path):
     path = tmp_path / "energies.md"
     path.write_text("a\n<!-- energies can: begin -->\nold\n<!-- energies can: end -->\nb\n")
-    write_between(path, "can", "new")
+    write_between(path, "energies can", "new")
     assert path.read_text() == "a\n<!-- energies can: begin -->\nnew\n<!-- energies can: end -->\nb\n"
     with pytest.raises(EbtPolicyError, match="expected the markers"):
-        write_between(path, "lift", "new")
+        write_between(path, "energies lift", "new")
 
 
 def test_a_bundle_without_energies_cannot_judge(tmp_path):
