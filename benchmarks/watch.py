@@ -72,11 +72,18 @@ def watch(episode: Episode) -> Watched:
 
 
 def play(
-    model: str, kinds: list[str], episodes: int, seed: int, *, processes: int | None, time_limit_s: float | None
+    model: str,
+    kinds: list[str],
+    episodes: int,
+    seed: int,
+    *,
+    task: str | None = None,
+    processes: int | None = None,
+    time_limit_s: float | None = None,
 ) -> tuple[str, list[Watched]]:
     """``episodes`` of every kind with the same seeds, retry off; with the hash of the policy that played."""
     directory, bundle = find_bundle(model)
-    setup = Setup(str(directory), task_of(bundle), {"retry": {"enabled": False}}, time_limit_s=time_limit_s)
+    setup = Setup(str(directory), task or task_of(bundle), {"retry": {"enabled": False}}, time_limit_s=time_limit_s)
     jobs = []
     for kind in kinds:
         disturbance = None if kind == CALM else disturbances(kind)(0)
@@ -120,6 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.watch", description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", required=True)
+    parser.add_argument("--task", help="simulated task (default: the bundle's)")
     parser.add_argument("--kinds", default=CALM, help="comma separated: calm, and perturbations of ebt-policy eval")
     parser.add_argument("--episodes", type=int, default=40, help="of every kind")
     parser.add_argument("--seed", type=int, default=50_000)
@@ -133,6 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.kinds.split(","),
             options.episodes,
             options.seed,
+            task=options.task,
             processes=options.processes,
             time_limit_s=options.time_limit,
         )

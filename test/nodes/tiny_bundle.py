@@ -47,6 +47,11 @@ def make_tiny_bundle(directory: Path) -> Path:
         "threshold": 950.0,
         "quantiles": np.linspace(-1000.0, 1000.0, 100).tolist(),
         "weights_sha256": bundle.weights_sha256,
+        "centre": 0.0,
+        "window_s": 0.0,
+        "window_chunks": 1,
+        "plan_change": None,
+        "row_error": None,
     }
     replace(bundle, calibration=calibration).save(directory)
     return directory
