@@ -189,7 +189,7 @@ def scored(parts: Sequence[tuple[Watched, Mapping[str, Values]]], calm: int, win
 
 def _over_window(times_s: Values, values: Values, window: Window) -> Values:
     known = np.isfinite(values)
-    over = Window(0.0, window.length_s, window.chunks).means(times_s[known], values[known])
+    over = Window(0.0, window.length_s, window.chunks).scores(times_s[known], values[known])
     found = np.full(len(values), np.nan)
     found[known] = over
     return found

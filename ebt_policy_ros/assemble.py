@@ -132,9 +132,6 @@ def make_settings(bundle: Any, overrides: Mapping[str, Mapping[str, Any]]) -> Pi
         if not isinstance(values, Mapping):
             raise SettingsError(f"setting '{section}': expected a section with fields, got {values!r}")
         sections[section] = {**sections.get(section, {}), **values}
-    alert = sections["schedule"].get("alert_steps", 2)
-    if bundle.chunk.horizon < alert and "alert_steps" not in overrides.get("schedule", {}):
-        sections["schedule"]["alert_steps"] = bundle.chunk.horizon
     if bundle.method != "ebt":
         if sections["minimise"].get("warm_start", False):
             raise SettingsError(f"minimise.warm_start: method '{bundle.method}' cannot start from a given chunk")

@@ -53,6 +53,10 @@ from ebt_policy_ros.core.uncertainty import Uncertainty, raw_score
 __all__ = ["Cycle", "Pipeline", "Plan", "State"]
 
 
+LEAST_ROWS = 2
+"""Rows of an accepted chunk that are executed however little it is trusted."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Before:
     """The plan before."""
@@ -267,12 +271,10 @@ class Pipeline:
     def _trusted_rows(self, minimum: Minimum | None, *, is_doubtful: bool) -> int:
         """How many rows of a chunk are executed before it is replaced."""
         schedule = self.settings.schedule
-        if is_doubtful or minimum is None:
-            return schedule.alert_steps
-        if schedule.trust == 0.0:
-            return schedule.execute_steps
-        rows = self._uncertainty.trusted_rows(minimum, schedule.trust)
-        return min(max(rows, schedule.alert_steps), schedule.execute_steps)
+        rows = (schedule.alert_steps if is_doubtful else 0) or schedule.execute_steps
+        if schedule.trust == 0.0 or minimum is None:
+            return rows
+        return min(max(self._uncertainty.trusted_rows(minimum, schedule.trust), LEAST_ROWS), rows)
 
     # ---- input and requests --------------------------------------------------------------------------------------
 

@@ -1,12 +1,11 @@
-"""The ladder of doubt: think more -> go on slowly, looking often -> hold and look again -> retreat and try again ->
-give up, latched until reset.
+"""The ladder of doubt: think more -> go on for a while -> hold and look again -> retreat and try again -> give up,
+latched until reset.
 
-Beside it two shortcuts: an arm whose plans keep contradicting each other is stuck, and retreats at once; and a plan is
-replaced before its time when what is seen contradicts it.
+Beside it a shortcut: a plan is replaced before its time when what is seen contradicts it.
 
-Two pure functions: ``decide`` says what to do with the evidence, ``remember`` what is known afterwards. A single
-doubtful chunk costs only more thought; the arm holds when doubt lasts. A retreat that did not help tells that what is
-seen cannot be helped by retreating: every one doubles the patience with the next doubt. Every count is bounded by a
+Two pure functions: ``decide`` says what to do with the evidence, ``remember`` what is known afterwards. Doubt costs
+thought at once, and time only when it lasts: a policy often finds its way out by itself. A retreat that did not help
+tells that what is seen cannot be helped by retreating, so every one doubles the patience. Every count is bounded by a
 setting.
 """
 
@@ -58,8 +57,6 @@ class Memory:
     """Since when chunk after chunk is doubtful."""
     calm: int = 0
     """Calm chunks in a row."""
-    contradictions: int = 0
-    """Executed chunks in a row that contradicted the one before."""
     retreats: int = 0
     """Retreats not yet forgiven."""
     total_retreats: int = 0
@@ -140,9 +137,6 @@ def decide(evidence: Evidence, memory: Memory, settings: RetrySettings) -> Decis
         return GoOn()  # what a look finds unusable was not going to be used
     if not settings.enabled and not is_unusable:
         return Accept("retry is switched off", is_calm=not doubt)
-    stuck = _stuck(evidence, memory, settings)
-    if stuck and not is_unusable:
-        return _retreat_or_give_up(stuck, evidence, memory, settings)
     if not doubt:
         return _blind_retreat(evidence, memory, settings) or Accept(
             "something happened" if evidence.is_look else "", is_calm=_is_calm(evidence, settings)
@@ -164,9 +158,6 @@ def decide(evidence: Evidence, memory: Memory, settings: RetrySettings) -> Decis
 def remember(memory: Memory, evidence: Evidence, decision: Decision, settings: RetrySettings) -> Memory:
     """The memory after a decision was carried out."""
     since_ns = memory.attempt_since_ns if memory.attempt_since_ns is not None else evidence.now_ns
-    if isinstance(decision, Accept) and not evidence.is_look:
-        contradicts = _happened(evidence)
-        memory = replace(memory, contradictions=memory.contradictions + 1 if contradicts else 0)
     if isinstance(decision, GiveUp):
         return replace(memory, given_up=decision.reason, holding_since_ns=None)
     if isinstance(decision, Retreat):
@@ -231,14 +222,6 @@ def _since_s(evidence: Evidence, since_ns: int | None) -> float:
 def _patience_s(memory: Memory, settings: RetrySettings) -> float:
     """How long doubt is borne: doubled by every retreat that has not been forgiven."""
     return float(settings.patience_s * 2.0**memory.retreats)
-
-
-def _stuck(evidence: Evidence, memory: Memory, settings: RetrySettings) -> str:
-    """Why the arm makes no way, or nothing."""
-    number = memory.contradictions + 1
-    if evidence.is_look or not _happened(evidence) or not 0 < settings.max_contradictions <= number:
-        return ""
-    return f"stuck: {number} plans in a row contradict the one before"
 
 
 def _release(evidence: Evidence, settings: RetrySettings) -> bool:

@@ -141,12 +141,13 @@ class RetrySettings(Checked):
     think_rounds: int = setting(2, low=0, high=8)
     """How often one chunk is thought over with more steps and starts, while that lowers the doubt and the deadline
     allows."""
-    patience_s: float = setting(0.3, low=0.0, high=60.0)
-    """How long doubt may last (after thinking more) before the arm holds [s]; until then it goes on slowly, looking
-    often. Every retreat that is not forgiven yet doubles it: a doubt that a retreat did not end is not the arm's."""
-    slow_speed: float = setting(0.5, above=0.0, high=1.0)
+    patience_s: float = setting(1.6, low=0.0, high=60.0)
+    """How long doubt may last (after thinking more) before the arm holds [s]. Every retreat that is not forgiven yet
+    doubles it: a doubt that a retreat did not end is not the arm's. On disturbed episodes of two tasks doubt of 1.6 s
+    told failures from episodes that recovered by themselves best (docs/uncertainty.md)."""
+    slow_speed: float = setting(1.0, above=0.0, high=1.0)
     """Speed of doubtful chunks as a share of the policy's own; 1: not slowed down."""
-    hold_s: float = setting(0.5, low=0.0)
+    hold_s: float = setting(0.2, low=0.0)
     """How long the arm stands and looks again before it retreats [s]."""
     look_again_s: float = setting(0.1, above=0.0)
     """Time between two looks while holding [s]."""
@@ -165,10 +166,6 @@ class RetrySettings(Checked):
     """Retreats since the last reset before giving up, forgiven or not. Raise it for long unattended runs."""
     calm_to_forgive: int = setting(10, low=1)
     """Calm chunks in a row that take one retreat off the count."""
-    max_contradictions: int = setting(4, low=0, high=1000)
-    """Plans in a row that contradict the one before (surprise above the calibrated threshold) until the arm counts as
-    stuck, and retreats: one contradiction is an event that the new plan answers, many are a policy that cannot make up
-    its mind. 0: never."""
     release: str = setting("when_empty", choices=("never", "when_empty", "always"))
     """Whether a retreat opens the hand; ``when_empty``: only a hand that closed and holds nothing."""
     blind_retreat_s: float = setting(0.0, low=0.0)
@@ -207,14 +204,14 @@ class ScheduleSettings(Checked):
 
     execute_steps: int = setting(8, low=1)
     """Rows of a chunk that are executed before a new one is planned."""
-    alert_steps: int = setting(2, low=1)
-    """The same after a doubtful chunk."""
+    alert_steps: int = setting(0, low=0)
+    """The same after a doubtful chunk; 0: as many as ever."""
     look_steps: int = setting(0, low=0)
     """Rows after which the running plan is judged again at what is seen by then, and replaced when that contradicts it;
     0: only when it is used up. Every look costs as much as a new plan."""
     trust: float = setting(0.0, low=0.0)
-    """Executed are only the first rows whose expected error is at most this many usual ones, ``alert_steps`` at least;
-    0: all ``execute_steps``. Needs a critic."""
+    """Executed are only the first rows whose expected error is at most this many usual ones, two at least; 0: all
+    ``execute_steps``. Needs a critic."""
     lead_s: float = setting(0.0, low=0.0)
     """How far ahead of now a new trajectory starts [s]: the way to the controller."""
     max_deviation_rad: float = setting(0.3, above=0.0)

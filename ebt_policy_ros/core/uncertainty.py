@@ -90,7 +90,8 @@ def conformal_threshold(scores: Sequence[float] | Floats, alpha: float) -> float
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Raw scores averaged over time, above what is usual."""
+    """Raw scores averaged over time, above what is usual, and never worse than the present one: doubt takes several
+    chunks to rise, and ends with the first one that looks as usual."""
 
     centre: float
     """What is usual; a window that is not full yet counts as filled up with it."""
@@ -99,15 +100,16 @@ class Window:
     chunks: int
     """Chunks in a full window."""
 
-    def mean(self, raw_scores: Sequence[float] | Floats) -> float:
-        """Of the chunks in one window, the present one included."""
-        return float(np.sum(np.asarray(raw_scores) - self.centre) / max(len(raw_scores), self.chunks))
+    def score(self, raw_scores: Sequence[float] | Floats) -> float:
+        """Of the chunks in one window, the present one last; 0 without any."""
+        above = np.asarray(raw_scores, dtype=float) - self.centre
+        return float(min(above.sum() / max(len(above), self.chunks), above[-1])) if len(above) else 0.0
 
-    def means(self, times_s: Sequence[float] | Floats, raw_scores: Sequence[float] | Floats) -> Floats:
+    def scores(self, times_s: Sequence[float] | Floats, raw_scores: Sequence[float] | Floats) -> Floats:
         """(T,) of the chunks planned at most ``length_s`` before each of T chunks, itself included."""
         times, scores = np.asarray(times_s, dtype=float), np.asarray(raw_scores, dtype=float)
         since = times[:, None] - times[None, :]
-        return np.array([self.mean(scores[(row >= -1e-9) & (row <= self.length_s + 1e-9)]) for row in since])
+        return np.array([self.score(scores[(row >= -1e-9) & (row <= self.length_s + 1e-9)]) for row in since])
 
 
 CHUNK_BY_CHUNK = Window(0.0, 0.0, 1)
@@ -263,7 +265,7 @@ class Uncertainty:
                 f"'{score_name(minimum.terms)}'; calibrate with this runtime"
             )
         raw = raw_score(minimum, change)
-        return self.level(self.calibration.window.mean(before if raw is None else [*before, raw]))
+        return self.level(self.calibration.window.score(before if raw is None else [*before, raw]))
 
     def surprise(self, plan_change: float | None) -> float | None:
         """A plan change in units of the calibrated one: above 1 something happened; None when either is unknown."""

@@ -49,7 +49,7 @@ def calibrate(
     times_s, raw = zip(*(raw_scores(rollout, bundle.chunk.period_s) for rollout in good), strict=True)
     window = Window(float(np.mean(np.concatenate(raw))), window_s, chunks_in(window_s, bundle))
     calibration = Calibration.from_scores(
-        [float(window.means(*scored).max(initial=0.0)) for scored in zip(times_s, raw, strict=True)],
+        [float(window.scores(*scored).max(initial=0.0)) for scored in zip(times_s, raw, strict=True)],
         alpha,
         score=score_name(good[0].minima[0].terms),
         weights_sha256=bundle.weights_sha256,

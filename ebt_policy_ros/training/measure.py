@@ -53,7 +53,7 @@ def scores_of(rollout: Rollout, window: Window, period_s: float) -> dict[str, ND
     """(T,) windowed scores of an episode's chunks, and what they are made of chunk by chunk, for comparison."""
     minima = rollout.minima
     times_s, raw = raw_scores(rollout, period_s)
-    score = dict(zip(times_s, window.means(times_s, raw), strict=True))
+    score = dict(zip(times_s, window.scores(times_s, raw), strict=True))
     parts = {
         "score": np.array([score.get(time_s, 0.0) for time_s in rollout.times_s]),
         "energy": np.array([minimum.energy for minimum in minima]),

@@ -210,7 +210,7 @@ def test_the_watchdog_brakes_beside_a_model_thread_that_hangs() -> None:
 
 def test_a_single_doubtful_chunk_costs_more_thought_only() -> None:
     minimiser = ScriptedMinimiser()
-    bench = Bench(minimiser)
+    bench = Bench(minimiser, schedule={"alert_steps": 2})
     bench.run(8)
     minimiser.raw = 3.0
     (cycle,) = bench.run(1)
@@ -309,7 +309,7 @@ def test_thought_ends_with_its_deadline_and_when_it_gains_nothing() -> None:
 
 def test_the_ladder_to_giving_up_and_reset() -> None:
     minimiser = ScriptedMinimiser(goal=np.array([1.9, 2.9, 0.04]))
-    bench = Bench(minimiser, retry={"max_retreats": 2})
+    bench = Bench(minimiser, retry={"max_retreats": 2, "patience_s": 0.1}, schedule={"alert_steps": 2})
     bench.run(40)
     doubt_at = bench.positions.copy()
     minimiser.raw = 3.0
@@ -403,7 +403,7 @@ def test_a_chunk_that_is_no_number_never_moves_the_arm(trouble: str) -> None:
 
 
 def test_broken_energies_of_the_reference_descent_hold_the_arm() -> None:
-    bench = Bench(BowlMinimiser(np.zeros(3), broken=True), calibrated=False)
+    bench = Bench(BowlMinimiser(np.zeros(3), broken=True), calibrated=False, retry={"hold_s": 1.0})
     cycles = bench.run(10)
     assert states(cycles) == ["waiting"]
     assert all(c.command is None for c in cycles)

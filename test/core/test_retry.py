@@ -94,28 +94,6 @@ def test_giving_up_is_latched_whatever_comes() -> None:
         assert remember(memory, given_, decision, SETTINGS).given_up == "no more"
 
 
-def contradict(surprises: list[float | None], settings: RetrySettings = SETTINGS) -> list[Decision]:
-    """What is decided about calm chunks with these surprises, one after the other."""
-    memory, decisions = Memory(), []
-    for number, surprise in enumerate(surprises):
-        given_ = dataclasses.replace(evidence(0.4 * number), surprise=surprise)
-        decisions.append(decide(given_, memory, settings))
-        memory = remember(memory, given_, decisions[-1], settings)
-    return decisions
-
-
-def test_plans_that_keep_contradicting_each_other_are_a_stuck_arm() -> None:
-    event = [0.1, 2.0, 0.1, 2.0, 2.0, 2.0, None, 2.0]
-    assert set(names(contradict(event))) == {"Accept"}  # each one answered by the new plan
-    stuck = contradict([0.1] + [2.0] * 4)
-    assert names(stuck) == ["Accept", "Retreat"]
-    assert "stuck: 4 plans in a row" in stuck[-1].reason
-    assert [d.is_calm for d in stuck if isinstance(d, Accept)] == [True, False, False, False]
-    assert names(contradict([2.0] * 40))[-1] == "GiveUp"  # bounded
-    assert set(names(contradict([2.0] * 40, dataclasses.replace(SETTINGS, max_contradictions=0)))) == {"Accept"}
-    assert set(names(contradict([2.0] * 40, dataclasses.replace(SETTINGS, enabled=False)))) == {"Accept"}
-
-
 def test_a_look_at_the_running_plan_goes_on_unless_something_happened() -> None:
     look = dataclasses.replace(evidence(), is_look=True)
     assert decide(look, Memory(), SETTINGS) == GoOn()
@@ -127,8 +105,6 @@ def test_a_look_at_the_running_plan_goes_on_unless_something_happened() -> None:
     assert isinstance(decide(doubtful, Memory(), SETTINGS), Accept)
     useless = dataclasses.replace(look, outcome=Outcome.NON_FINITE)
     assert decide(useless, Memory(), SETTINGS) == GoOn()  # the running plan is not the one that came out useless
-    memory = Memory(contradictions=3)
-    assert remember(memory, dataclasses.replace(look, surprise=2.0), event, SETTINGS).contradictions == 3
 
 
 def test_a_hold_ends_as_soon_as_the_score_is_low_again() -> None:

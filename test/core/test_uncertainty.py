@@ -31,8 +31,9 @@ def minimum(energy: float = 0.0, **terms: float) -> Minimum:
 
 def test_a_window_is_the_mean_of_the_chunks_planned_in_it_filled_up_with_what_is_usual() -> None:
     window = Window(1.0, 0.8, 3)
-    means = window.means([0.0, 0.4, 0.8, 2.0, 2.1, 2.2, 2.3], [1.0, 2.0, 6.0, 4.0, 4.0, 4.0, 4.0])
-    np.testing.assert_allclose(means, [0.0, 1 / 3, 2.0, 1.0, 2.0, 3.0, 3.0])
+    scores = window.scores([0.0, 0.4, 0.8, 2.0, 2.1, 2.2, 2.3], [1.0, 2.0, 6.0, 4.0, 4.0, 4.0, 4.0])
+    np.testing.assert_allclose(scores, [0.0, 1 / 3, 2.0, 1.0, 2.0, 3.0, 3.0])
+    np.testing.assert_allclose(window.scores([0.0, 0.4, 0.8], [7.0, 7.0, 0.5]), [2.0, 4.0, -0.5])
     made = Calibration.from_scores(
         np.linspace(1, 2, 100), 0.05, score="energy", weights_sha256="", window=window, plan_changes=np.arange(100.0)
     )
