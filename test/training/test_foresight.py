@@ -81,9 +81,9 @@ def test_the_score_is_the_sum_of_its_parts_over_the_window():
     (one,) = foresight.scored([(episode("calm", True), parts)], 1, Window(0.0, 0.8, 3))
     centre = 3 * 4.5 + 5.0
     assert np.isnan(one.scores["score"][0])  # nothing to compare the first plan with
-    assert one.scores["score"][1] == pytest.approx((4 - centre) / 3)  # filled up with what is usual
-    assert one.scores["score"][5] == pytest.approx(16 - centre)
-    assert one.scores["score without change"][5] == pytest.approx(12 - 13.5)
+    assert one.scores["score"][1] == pytest.approx(4 - centre)  # never worse than the present chunk
+    assert one.scores["score"][9] == pytest.approx(32 - centre)  # mean of three
+    assert one.scores["score without change"][9] == pytest.approx(24 - 13.5)
     np.testing.assert_allclose(one.scores["energy"], 0.0)
 
 
@@ -100,12 +100,13 @@ def test_verdicts_hold_thresholds_false_alarms_and_tables():
     assert own["threshold"] == pytest.approx(0.54)  # the 55th of 60
     assert own["false_alarms"] == [40, 40]
     assert own["tuned"]["fails"]["3s"][0] == 1.0
-    assert result["shipped"]["false_alarms"][:2] == [9, 100]
-    assert result["shipped"]["tuned"]["episode"]["balanced_accuracy"] == 1.0
+    assert result["shipped"]["alarm"]["false_alarms"][:2] == [9, 100]
+    assert result["shipped"]["alarm"]["tuned"]["episode"]["balanced_accuracy"] == 1.0
+    assert result["shipped"]["lasting"]["tuned"]["episode"]["balanced_accuracy"] == 0.5  # one chunk is not lasting
     text = foresight.table(result)
     assert "slip 5/10" in text
     assert "| **score** | 1.00 (1.00 to 1.00)" in text
-    assert "9 of 100 fresh calm episodes" in text
+    assert "9 of 100 (5 to 16 %)" in text
 
 
 @pytest.mark.sim
