@@ -142,6 +142,7 @@ def weigh(evidence: Evidence, thought: Thought, uncertainty: Uncertainty, before
     return replace(
         evidence,
         score=uncertainty.score(minimum, thought.change, before),
+        present=uncertainty.present(minimum, thought.change),
         outcome=minimum.outcome,
         rounds=rounds,
         surprise=uncertainty.surprise(thought.change),

@@ -30,6 +30,8 @@ class Evidence:
     """Someone asked for a retry."""
     score: float | None = None
     """Calibrated score in [0, 1]; None without a calibration."""
+    present: float | None = None
+    """The score of this chunk alone; None without a calibration, or without a plan before to compare with."""
     threshold: float = math.nan
     """Score above which a chunk is doubtful."""
     outcome: Outcome = Outcome.DESCENDED
@@ -208,7 +210,9 @@ def _doubt(evidence: Evidence) -> str:
 def _is_calm(evidence: Evidence, settings: RetrySettings) -> bool:
     if _happened(evidence):
         return False
-    return evidence.score is None or evidence.score <= settings.calm_fraction * evidence.threshold
+    if evidence.score is None:
+        return True
+    return evidence.present is not None and evidence.present <= settings.calm_fraction * evidence.threshold
 
 
 def _happened(evidence: Evidence) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from ebt_policy_ros.core.types import Floats, SafeChunk, Splice
 
 AT_REST = 0.25
 """Part of the allowed deviation that an arm at rest gets: what follows a move by hand would be a jump."""
+SAME_PLACE, LOOP_ROWS, STEP = 0.08, 20, 0.05
+"""[rad or m] an arm this near to where it was so many points before has gone round in a loop, which a retreat leaves
+out; it crosses in steps of at most ``STEP``."""
 MOVED = 5e-3
 """Change of a command [rad or m], the hand's apart, from which a point belongs to the path: standing still and
 trembling on the spot are no way to go back."""
@@ -118,19 +122,33 @@ class Schedule:
             self._path.append(PathPoint(self._path.pop().positions, is_calm=True))
 
     def retreat_targets(self, splice: Splice, least_s: float, least_change: float, most_s: float) -> Floats:
-        """(M, D) the way back from the splice, one row a period: to the first calm point ``least_s`` or more away and
-        ``least_change`` [rad or m] or more different, at most ``most_s``; only the splice itself when nothing was
-        executed."""
+        """(M, D) the way back from the splice, one row a period, loops left out: to the first calm point ``least_s`` or
+        more away and ``least_change`` [rad or m] or more different, at most ``most_s``; only the splice itself when
+        nothing was executed."""
         least, most = (max(1, round(seconds * 1e9 / self._period_ns)) for seconds in (least_s, most_s))
-        back = list(self._path)[::-1][:most]
-        changes = [float((np.abs(point.positions - splice.positions) * self._free).max()) for point in back]
-        is_there = [
-            point.is_calm and number >= least and change >= least_change
-            for number, (point, change) in enumerate(zip(back, changes, strict=True), start=1)
-        ]
-        num_points = is_there.index(True) + 1 if True in is_there else len(back)
-        self._num_retraced = max(0, num_points - 1)
-        return np.stack([splice.positions] + [point.positions for point in back[:num_points]])
+        rows, self._num_retraced = [splice.positions], 0
+        for index, point, way in self._way_back(splice.positions):
+            rows += way
+            self._num_retraced = index
+            change = float((np.abs(point.positions - splice.positions) * self._free).max())
+            if len(rows) > most or (point.is_calm and len(rows) > least and change >= least_change):
+                break
+        return np.stack(rows[: most + 1])
+
+    def _way_back(self, here: Floats) -> Iterator[tuple[int, PathPoint, list[Floats]]]:
+        """Executed points from the newest back, without the loops between two visits of a place: how many points lie
+        after each one, itself, and the rows (D,) that lead to it from ``here`` or the one before."""
+        back = list(self._path)[::-1]
+        places = np.array([point.positions * self._free for point in back])
+        index = 0
+        while index < len(back):
+            again = np.abs(places[index + LOOP_ROWS :] - places[index]).max(1, initial=0.0) <= SAME_PLACE
+            if again.any():
+                index += LOOP_ROWS + int(np.flatnonzero(again)[-1])
+            point = back[index]
+            steps = max(1, int(np.ceil((np.abs(point.positions - here) * self._free).max() / STEP)))
+            yield index, point, [here + (point.positions - here) * (k + 1) / steps for k in range(steps)]
+            here, index = point.positions, index + 1
 
     def cut_path(self) -> None:
         """Forget the part of the path that the retreat goes back over: a second retreat goes further."""

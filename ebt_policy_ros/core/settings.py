@@ -151,15 +151,15 @@ class RetrySettings(Checked):
     """How long the arm stands and looks again before it retreats [s]."""
     look_again_s: float = setting(0.1, above=0.0)
     """Time between two looks while holding [s]."""
-    retreat_s: float = setting(3.0, above=0.0, high=60.0)
-    """How far a retreat goes back along the executed path at most [s of motion]."""
+    retreat_s: float = setting(6.0, above=0.0, high=60.0)
+    """How far a retreat goes back along the executed path at most [s of motion], loops left out."""
     min_retreat_s: float = setting(1.0, low=0.0, high=60.0)
     """A calm point nearer than this is passed: what went wrong began before the score rose [s of motion]."""
-    min_retreat_rad: float = setting(0.15, low=0.0, high=7.0)
+    min_retreat_rad: float = setting(0.3, low=0.0, high=7.0)
     """A calm point at which no joint but the hand's is this far from where the retreat begins is passed, too: an arm
     that trembled on the spot would retreat to the same spot [rad or m]."""
     calm_fraction: float = setting(0.8, above=0.0, high=1.0)
-    """A chunk is calm when its score is at most this fraction of the threshold."""
+    """A chunk is calm when its own score is at most this fraction of the threshold."""
     max_retreats: int = setting(3, low=0, high=100)
     """Retreats in a row before giving up; calm chunks forgive."""
     max_total_retreats: int = setting(20, low=0)

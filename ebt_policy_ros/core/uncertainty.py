@@ -267,6 +267,11 @@ class Uncertainty:
         raw = raw_score(minimum, change)
         return self.level(self.calibration.window.score(before if raw is None else [*before, raw]))
 
+    def present(self, minimum: Minimum, change: float | None) -> float | None:
+        """The score of a chunk alone, whatever came before; None when uncalibrated or nothing can be compared."""
+        raw = None if self.calibration is None else raw_score(minimum, change)
+        return None if self.calibration is None or raw is None else self.level(raw - self.calibration.centre)
+
     def surprise(self, plan_change: float | None) -> float | None:
         """A plan change in units of the calibrated one: above 1 something happened; None when either is unknown."""
         known = None if self.calibration is None else self.calibration.plan_change

@@ -32,7 +32,8 @@ HIGH, CALM, LOW = 0.99, 0.3, 0.9
 
 
 def evidence(seconds: float = 0.0, score: float | None = CALM, **changes: object) -> Evidence:
-    return Evidence(round(seconds * SECOND), score=score, threshold=0.95, **changes)  # type: ignore[arg-type]
+    known = {"score": score, "present": score, "threshold": 0.95}
+    return Evidence(round(seconds * SECOND), **{**known, **changes})  # type: ignore[arg-type]
 
 
 def climb(scores: list[float | None], settings: RetrySettings = SETTINGS, every_s: float = 0.2) -> list[Decision]:

@@ -179,7 +179,7 @@ def test_a_retreat_goes_back_as_far_as_allowed_and_a_second_one_further() -> Non
     assert len(retreat(running, 0.5, 1.0)) == 21  # looking does not cut
     running.cut_path()
     again = retreat(running, 0.5, 1.0)
-    assert again[-1, 0] == pytest.approx(0.0, abs=0.06)
+    assert again[-1, 0] == pytest.approx(0.05, abs=0.06)  # it begins at 0.5 still: part of the way leads to the path
     for _ in range(5):
         running.cut_path()
         assert len(retreat(running, 0.5, 1.0)) >= 1
@@ -214,6 +214,29 @@ def test_a_retreat_passes_calm_points_where_the_arm_trembles() -> None:
     near, far = (running.retreat_targets(splice, 0.2, change, 3.0) for change in (0.1, 0.3))
     assert np.abs(near[-1] - splice.positions).max() == pytest.approx(0.15, abs=0.05)
     assert np.abs(far[-1] - splice.positions).max() == pytest.approx(0.375, abs=0.05)
+
+
+def test_a_retreat_leaves_out_where_the_arm_went_round_in_circles() -> None:
+    running = schedule()
+    first = running.splice(SECOND, measured(HOME, SECOND))
+    assert first is not None
+    running.accept(moved(first, np.array([0.5, 0.0, 0.0]), rows=41), SECOND)
+    running.advance(round(1.4 * SECOND))
+    running.mark_calm()
+    stamp_s = 3.0
+    for there in (0.2, -0.2, 0.2, -0.2):
+        splice = running.splice(round(stamp_s * SECOND), None)
+        assert splice is not None
+        running.accept(moved(splice, np.array([0.0, there, 0.0]), rows=21), round(stamp_s * SECOND))
+        stamp_s += 1.5
+        running.advance(round(stamp_s * SECOND))
+    assert len(running.path) > 90
+    splice = running.splice(round(stamp_s * SECOND), None)
+    assert splice is not None
+    back = running.retreat_targets(splice, 1.0, 0.3, 8.0)
+    assert len(back) < 45
+    assert np.abs(back[-1] - HOME)[0] == pytest.approx(0.1, abs=0.05)
+    assert np.abs(np.diff(back, axis=0)).max() <= 0.06
 
 
 def test_the_way_back_is_not_part_of_the_path() -> None:
