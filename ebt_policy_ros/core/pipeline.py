@@ -271,7 +271,11 @@ class Pipeline:
     def _trusted_rows(self, minimum: Minimum | None, *, is_doubtful: bool) -> int:
         """How many rows of a chunk are executed before it is replaced."""
         schedule = self.settings.schedule
-        rows = (schedule.alert_steps if is_doubtful else 0) or schedule.execute_steps
+        rows = schedule.execute_steps
+        if self._memory.retreats:
+            rows = schedule.retry_steps or rows
+        if is_doubtful:
+            rows = schedule.alert_steps or rows
         if schedule.trust == 0.0 or minimum is None:
             return rows
         return min(max(self._uncertainty.trusted_rows(minimum, schedule.trust), LEAST_ROWS), rows)

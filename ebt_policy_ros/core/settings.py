@@ -206,6 +206,9 @@ class ScheduleSettings(Checked):
     """Rows of a chunk that are executed before a new one is planned."""
     alert_steps: int = setting(0, low=0)
     """The same after a doubtful chunk; 0: as many as ever."""
+    retry_steps: int = setting(0, low=0)
+    """The same after a retreat that is not forgiven yet; 0: as many as ever. Another rhythm is another way to try: a
+    policy that dithers does it anew at every plan."""
     look_steps: int = setting(0, low=0)
     """Rows after which the running plan is judged again at what is seen by then, and replaced when that contradicts it;
     0: only when it is used up. Every look costs as much as a new plan."""
@@ -245,7 +248,7 @@ class PipelineSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("execute_steps", "alert_steps"):
+        for name in ("execute_steps", "alert_steps", "retry_steps"):
             steps = getattr(self.schedule, name)
             if steps > self.horizon:
                 raise SettingsError(f"schedule.{name}: expected at most the horizon of {self.horizon}, got {steps}")

@@ -285,6 +285,17 @@ def test_only_the_rows_that_the_critic_trusts_are_executed() -> None:
     assert set(np.diff(stamps)) == {2 * PERIOD}
 
 
+def test_another_try_has_another_rhythm_until_it_is_forgiven() -> None:
+    bench = Bench(ScriptedMinimiser(), schedule={"retry_steps": 16}, retry={"patience_s": 0.0, "calm_to_forgive": 3})
+    bench.run(40)
+    bench.minimiser.raw = 3.0
+    while bench.run(1)[-1:] == [] or bench.pipeline.counters().get("decided_retreat", 0) == 0:
+        pass
+    bench.minimiser.raw = 0.1
+    stamps = [cycle.observation_stamp_ns or 0 for cycle in bench.run(160)]
+    assert list(np.diff(stamps)[:4] // PERIOD) == [16, 16, 8, 8]
+
+
 def test_thought_ends_with_its_deadline_and_when_it_gains_nothing() -> None:
     minimiser = ScriptedMinimiser(raw=3.0)
     bench = Bench(minimiser, retry={"think_rounds": 8}, minimise={"deadline_s": 0.5})
