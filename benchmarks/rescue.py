@@ -40,6 +40,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "no-starts": ("without fresh starts", ("--set", "minimise.more_starts=1")),
     "no-hold": ("without holding", ("--set", "retry.hold_s=0")),
     "no-retreat": ("without retreat: it gives up", ("--set", "retry.max_retreats=0")),
+    "no-whole": ("without whole chunks after a retreat", ("--set", "retry.whole_chunks=false")),
     "impatient": ("patience 0.4 s", ("--set", "retry.patience_s=0.4")),
     "slow": ("half speed in doubt", ("--set", "retry.slow_speed=0.5")),
     "alert": ("plans every 0.1 s in doubt", ("--set", "schedule.alert_steps=2")),

@@ -271,9 +271,8 @@ class Pipeline:
     def _trusted_rows(self, minimum: Minimum | None, *, is_doubtful: bool) -> int:
         """How many rows of a chunk are executed before it is replaced."""
         schedule = self.settings.schedule
-        rows = schedule.execute_steps
-        if self._memory.retreats:
-            rows = schedule.retry_steps or rows
+        is_another_try = self.settings.retry.whole_chunks and self._memory.retreats > 0
+        rows = self.settings.horizon if is_another_try else schedule.execute_steps
         if is_doubtful:
             rows = schedule.alert_steps or rows
         if schedule.trust == 0.0 or minimum is None:

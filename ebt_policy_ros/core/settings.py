@@ -166,6 +166,9 @@ class RetrySettings(Checked):
     """Retreats since the last reset before giving up, forgiven or not. Raise it for long unattended runs."""
     calm_to_forgive: int = setting(10, low=1)
     """Calm chunks in a row that take one retreat off the count."""
+    whole_chunks: bool = True
+    """After a retreat, until it is forgiven, chunks are executed to their end instead of ``schedule.execute_steps``
+    rows: another rhythm is another way to try, and a policy that dithers does it anew at every plan."""
     release: str = setting("when_empty", choices=("never", "when_empty", "always"))
     """Whether a retreat opens the hand; ``when_empty``: only a hand that closed and holds nothing."""
     blind_retreat_s: float = setting(0.0, low=0.0)
@@ -206,9 +209,6 @@ class ScheduleSettings(Checked):
     """Rows of a chunk that are executed before a new one is planned."""
     alert_steps: int = setting(0, low=0)
     """The same after a doubtful chunk; 0: as many as ever."""
-    retry_steps: int = setting(0, low=0)
-    """The same after a retreat that is not forgiven yet; 0: as many as ever. Another rhythm is another way to try: a
-    policy that dithers does it anew at every plan."""
     look_steps: int = setting(0, low=0)
     """Rows after which the running plan is judged again at what is seen by then, and replaced when that contradicts it;
     0: only when it is used up. Every look costs as much as a new plan."""
@@ -248,7 +248,7 @@ class PipelineSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("execute_steps", "alert_steps", "retry_steps"):
+        for name in ("execute_steps", "alert_steps"):
             steps = getattr(self.schedule, name)
             if steps > self.horizon:
                 raise SettingsError(f"schedule.{name}: expected at most the horizon of {self.horizon}, got {steps}")

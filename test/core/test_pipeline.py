@@ -286,7 +286,7 @@ def test_only_the_rows_that_the_critic_trusts_are_executed() -> None:
 
 
 def test_another_try_has_another_rhythm_until_it_is_forgiven() -> None:
-    bench = Bench(ScriptedMinimiser(), schedule={"retry_steps": 16}, retry={"patience_s": 0.0, "calm_to_forgive": 3})
+    bench = Bench(ScriptedMinimiser(), retry={"patience_s": 0.0, "calm_to_forgive": 3})
     bench.run(40)
     bench.minimiser.raw = 3.0
     while bench.run(1)[-1:] == [] or bench.pipeline.counters().get("decided_retreat", 0) == 0:
