@@ -38,8 +38,8 @@ from ebt_policy_ros.training.statistics import pair, wilson
 
 BY_HAND = "<!-- by hand -->"
 NOT_MEASURED = "not measured"
-ALARMS = "score/alarms.json"
-"""In the results of a task: what ``python -m ebt_policy_ros.training.measure --json`` wrote."""
+FORESIGHT = "foresight_{task}.json"
+"""Among the results: what ``python -m benchmarks.foresight --json`` wrote."""
 
 
 @dataclass(frozen=True)
@@ -260,16 +260,14 @@ def _calibration(subject: Subject, results: Path) -> str:
 
 def _alarms(subject: Subject, results: Path) -> str:
     """False alarms on fresh episodes, where they were measured at this threshold."""
-    path = results / subject.task / ALARMS
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    calibration = subject.bundle.calibration or {}
-    calm = found.get("calm") if found.get("threshold") == calibration.get("threshold") else None
-    calm = calm or subject.notes.get("evaluation", {}).get("calm_fresh")
-    if not calm:
+    path = results / FORESIGHT.format(task=subject.task)
+    shipped = json.loads(path.read_text(encoding="utf-8"))["shipped"] if path.exists() else {}
+    if not shipped or shipped["threshold"] != (subject.bundle.calibration or {}).get("threshold"):
         return f"False alarms on fresh episodes: {NOT_MEASURED}."
+    (false, count, *_), (lasting, *_) = (shipped[label]["false_alarms"] for label in ("alarm", "lasting"))
     return (
-        f"Fresh calm episodes, retry off: {calm['false_alarms']} false alarms in {calm['successes']} successful of "
-        f"{calm['episodes']}."
+        f"Fresh calm episodes, retry off: {false} of {count} exceed the threshold, {lasting} for so long that the "
+        "ladder would act (`docs/uncertainty.md`)."
     )
 
 

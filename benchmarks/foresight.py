@@ -36,8 +36,7 @@ from ebt_policy_ros.policy.load import load_critic, load_heads
 from ebt_policy_ros.training.calibrate import chunks_in
 from ebt_policy_ros.training.dataset import Demonstrations, normalise
 from ebt_policy_ros.training.episodes import find_bundle
-from ebt_policy_ros.training.measure import auroc_interval
-from ebt_policy_ros.training.statistics import wilson
+from ebt_policy_ros.training.statistics import auroc_interval, wilson
 
 Values = NDArray[np.float64]
 AFTER_S = (1.0, 3.0, 5.0, np.inf)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.played import CALM, Played
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.uncertainty import conformal_threshold
-from ebt_policy_ros.training.measure import auroc_interval
-from ebt_policy_ros.training.statistics import wilson
+from ebt_policy_ros.training.statistics import auroc_interval, wilson
 
 WINDOWS_S = (1.0, 3.0)
 ALPHA = 0.05

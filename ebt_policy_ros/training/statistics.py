@@ -1,10 +1,13 @@
-"""Intervals and tests for success rates: Wilson's interval, and two policies compared on the same seeds."""
+"""Intervals and tests: Wilson's interval, two policies compared on the same seeds, areas under the curve."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import SettingsError
 
@@ -120,3 +123,33 @@ def pooled(pairs: Sequence[Paired]) -> Paired:
 
 def _span(results: Mapping[int, bool]) -> str:
     return f"{min(results)} to {max(results)}" if results else "none"
+
+
+def auroc(negatives: Sequence[float], positives: Sequence[float]) -> float | None:
+    """Probability that a positive scores above a negative (ties count half); None where either is empty."""
+    if not len(negatives) or not len(positives):
+        return None
+    return float(_wins(negatives, positives).mean())
+
+
+def auroc_interval(
+    negatives: Sequence[float], positives: Sequence[float], *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float, float] | None:
+    """``auroc`` with its bootstrapped 95 % interval (value, low, high); None where fewer than two are on either side.
+
+    Episodes are drawn again with replacement, positives and negatives apart. The same seed draws the same episodes, so
+    that scores of the same episodes move together.
+    """
+    if len(negatives) < 2 or len(positives) < 2:
+        return None
+    wins, rng = _wins(negatives, positives), np.random.default_rng(seed)
+    drawn = [rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count for count in wins.shape]
+    areas = np.einsum("rn,rn->r", drawn[0] @ wins, drawn[1])
+    low, high = np.quantile(areas, (0.025, 0.975))
+    return float(wins.mean()), float(low), float(high)
+
+
+def _wins(negatives: Sequence[float], positives: Sequence[float]) -> NDArray[np.float64]:
+    """(N, P): 1 where the positive scores higher, 0.5 where they tie."""
+    low, high = np.array(negatives, dtype=float)[:, None], np.array(positives, dtype=float)[None, :]
+    return np.asarray((high > low) + 0.5 * (high == low))

@@ -144,12 +144,12 @@ def test_score_heads_leave_a_result_its_bundles(models):
 
 
 def test_false_alarms_count_at_their_own_threshold(models):
-    path = models.parent / "results" / "can" / "score" / "alarms.json"
-    path.parent.mkdir(parents=True)
-    calm = {"episodes": 50, "successes": 49, "false_alarms": 3}
-    path.write_text(json.dumps({"threshold": 950.0, "calm": calm}))
-    assert "3 false alarms in 49 successful of 50" in written(models)
-    path.write_text(json.dumps({"threshold": 949.0, "calm": calm}))
+    path = models.parent / "results" / "foresight_can.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    counts = {"alarm": {"false_alarms": [3, 50, 0.0, 0.1]}, "lasting": {"false_alarms": [1, 50, 0.0, 0.1]}}
+    path.write_text(json.dumps({"shipped": {"threshold": 950.0, **counts}}))
+    assert "3 of 50 exceed the threshold, 1 for so long that the ladder would act" in written(models)
+    path.write_text(json.dumps({"shipped": {"threshold": 949.0, **counts}}))
     assert "False alarms on fresh episodes: not measured." in written(models)
 
 

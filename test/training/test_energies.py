@@ -15,7 +15,7 @@ from benchmarks.energy_table import area_text, write_between
 from benchmarks.played import Played, load, save
 from benchmarks.verdicts import Scored, alarms, delay_s, foresight, judged, notice
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.training.measure import auroc, auroc_interval
+from ebt_policy_ros.training.statistics import auroc, auroc_interval
 
 
 def test_an_area_and_its_interval():

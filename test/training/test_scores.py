@@ -1,6 +1,5 @@
 """Score heads, calibration and measurement, on made-up rollouts."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +13,11 @@ from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
 from ebt_policy_ros.training import calibrate as calibration
-from ebt_policy_ros.training import fit_heads, measure
+from ebt_policy_ros.training import fit_heads
 from ebt_policy_ros.training.dataset import Demonstrations
 from ebt_policy_ros.training.fit_heads import Familiar
 from ebt_policy_ros.training.rollout import Rollout
+from ebt_policy_ros.training.statistics import auroc
 
 from . import demonstrations
 
@@ -49,7 +49,7 @@ def test_what_is_far_from_the_data_is_unfamiliar():
     near = heads(fresh.features, fresh.positions)[:, 0]
     far = heads(fresh.features * 3, fresh.positions * 3)[:, 0]
     assert 0.85 < float((near < 1).float().mean()) < 0.99
-    assert measure.auroc(near.tolist(), far.tolist()) > 0.9
+    assert auroc(near.tolist(), far.tolist()) > 0.9
 
 
 def test_what_fits_no_group_is_unfamiliar_though_each_part_is_usual():
@@ -126,33 +126,7 @@ def test_calibration_reports_a_policy_that_never_succeeds(model, monkeypatch, ca
 
 
 def test_area_under_the_curve():
-    assert measure.auroc([0, 1, 2], [3, 4]) == 1.0
-    assert measure.auroc([3, 4], [0, 1]) == 0.0
-    assert measure.auroc([1, 1], [1]) == 0.5
-    assert measure.auroc([], [1.0]) is None
-
-
-def test_measurement_counts_alarms_before_failures(model, monkeypatch, tmp_path):
-    monkeypatch.setattr(calibration, "run_episodes", lambda _dir, seeds, **_options: rollouts(len(seeds)))
-    calibration.calibrate(model, episodes=100, alpha=0.1, window_s=0.0)
-
-    def run(_dir, seeds, *, perturb=None, **_options):
-        if perturb is None:
-            return [Rollout(s, success=True, times_s=[0.0, 1.0], minima=[minimum(0.0), minimum(1.0)]) for s in seeds]
-        return [
-            Rollout(
-                s, success=s % 2 == 0, disturbed_s=0.5, times_s=[0.0, 1.0],
-                minima=[minimum(0.0), minimum(3.0 if s % 2 == 0 else 500.0)],
-            )
-            for s in seeds
-        ]  # fmt: skip
-
-    monkeypatch.setattr(measure, "run_episodes", run)
-    assert measure.main(["--model", str(model), "--calm", "4", "--disturbed", "6", "--json", str(tmp_path / "m")]) == 0
-    result = json.loads((tmp_path / "m").read_text())
-    assert result["calm"] == {"episodes": 4, "successes": 4, "false_alarms": 0}
-    assert result["teleport"] == {
-        "episodes": 6, "successes": 3, "failures_with_alarm": 3, "successes_with_alarm": 0,
-    }  # fmt: skip
-    assert result["fails"]["score_1s"] == 1.0
-    assert result["disturbed"]["score"] == 1.0
+    assert auroc([0, 1, 2], [3, 4]) == 1.0
+    assert auroc([3, 4], [0, 1]) == 0.0
+    assert auroc([1, 1], [1]) == 0.5
+    assert auroc([], [1.0]) is None
