@@ -94,6 +94,8 @@ class Cycle:
     """Energy of what is left of the previous plan less that of the new one, both at the new observation: how far what
     is seen now contradicts what was planned. Near 0 while all goes as expected; it rises when something happened.
     None without a previous plan."""
+    change: float | None = None
+    """How far the new plan differs from what is left of the one before (``plan_change``); None without one."""
     threshold: float = float("nan")
     """Score above which a chunk is doubtful; NaN when uncalibrated."""
     attempt: int = 0
@@ -180,6 +182,7 @@ def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertain
         energy=minimum.energy if minimum is not None and np.isfinite(minimum.energy) else None,
         uncertainty=plan.evidence.score,
         surprise=thought.surprise,
+        change=thought.change,
         threshold=uncertainty.threshold,
         attempt=plan.memory.retreats,
         steps=thought.steps,

@@ -1,8 +1,9 @@
 """What the node says about itself: diagnostic_msgs DiagnosticArray as key/value text, and back.
 
 Keys of a chunk's status (``~/status``), all values text: state, attempt, steps, network_evaluations, energy,
-energy_trace, uncertainty, surprise, threshold, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>,
-dropped_points, reason, enabled, commanded, chunk, observation_stamp_ns. A number that does not exist is an empty text.
+energy_trace, uncertainty, threshold and what the uncertainty is made of (expected_error, unfamiliarity, change, motion),
+surprise, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>, dropped_points, reason, enabled, commanded, chunk,
+observation_stamp_ns. A number that does not exist is an empty text.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ebt_policy_ros.core.pipeline import Cycle, State
+from ebt_policy_ros.core.uncertainty import motion
 from ebt_policy_ros.messages.stamps import set_stamp_ns
 
 Classes = tuple[Callable[[], Any], Any, Callable[[], Any]]
@@ -45,6 +47,8 @@ def cycle_values(
         "energy_trace": "" if cycle.minimum is None else " ".join(_number(float(e)) for e in cycle.minimum.trace),
         "uncertainty": _number(cycle.uncertainty),
         "surprise": _number(cycle.surprise),
+        "change": _number(cycle.change),
+        "motion": "" if cycle.minimum is None else _number(motion(cycle.minimum.chunk)),
         "threshold": _number(cycle.threshold),
         "think_ms": _number(think_ms),
         "latency_ms": _number(latency_ms),
@@ -55,6 +59,8 @@ def cycle_values(
         "commanded": str(commanded).lower(),
         "observation_stamp_ns": "" if cycle.observation_stamp_ns is None else str(cycle.observation_stamp_ns),
     }
+    if cycle.minimum is not None:
+        values.update({term: _number(value) for term, value in cycle.minimum.terms.items()})
     values.update({f"clamps.{limit}": str(count) for limit, count in cycle.clamps.items() if count})
     return values
 
