@@ -1,7 +1,7 @@
 """What the node says about itself: diagnostic_msgs DiagnosticArray as key/value text, and back.
 
 Keys of a chunk's status (``~/status``), all values text: state, attempt, steps, network_evaluations, energy,
-energy_trace, uncertainty, threshold and what the uncertainty is made of (expected_error, unfamiliarity, change, motion),
+energy_trace, uncertainty, threshold, what the uncertainty is made of (expected_error, unfamiliarity, change, motion),
 surprise, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>, dropped_points, reason, enabled, commanded, chunk,
 observation_stamp_ns. A number that does not exist is an empty text.
 """
