@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,11 +19,8 @@ from ebt_policy_ros.core.cycle import (
     State,
     Thought,
     chunk_seed,
-    continued,
     is_finite,
-    plan_change,
     report,
-    shifted,
     slowed,
     weigh,
 )
@@ -32,6 +29,7 @@ from ebt_policy_ros.core.hand import holds_nothing, with_hand
 from ebt_policy_ros.core.minimise import EnergyMinimiser
 from ebt_policy_ros.core.normalise import Normaliser
 from ebt_policy_ros.core.observe import JointSample, Lack, ObservationBuffer, Unavailable
+from ebt_policy_ros.core.recent import PlanBefore, Recent
 from ebt_policy_ros.core.retry import (
     Accept,
     Decision,
@@ -55,22 +53,6 @@ __all__ = ["Cycle", "Pipeline", "Plan", "State"]
 
 LEAST_ROWS = 2
 """Rows of an accepted chunk that are executed however little it is trusted."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Before:
-    """The plan before."""
-
-    stamp_ns: int | None
-    """Of its observation [ns, ROS time]; None: it was not executed, the arm stands where it was planned."""
-    chunk: Floats
-    """(H, D) as it is executed, normalised."""
-    speed: float = 1.0
-    """Share of its own pace at which it is executed."""
-
-    def rows_ago(self, now_ns: int, period_ns: int) -> int:
-        """How many of its rows lie behind."""
-        return 0 if self.stamp_ns is None else round((now_ns - self.stamp_ns) / period_ns)
 
 
 class Pipeline:
@@ -104,8 +86,7 @@ class Pipeline:
         self._due_ns: int | None = None  # None: as soon as there is a new observation
         self._used_up_ns: int | None = None  # when the running plan is to be replaced; before that, it is looked at
         self._planned_stamp_ns: int | None = None
-        self._previous: _Before | None = None
-        self._raw_scores: deque[tuple[int, float]] = deque(maxlen=512)  # stamp and raw score of this attempt's chunks
+        self._recent = Recent(settings.period_ns)
         self._more_s = 0.0  # about the longest that a further round of thought took lately
 
     # ---- the flow ----------------------------------------------------------------------------------------------
@@ -120,8 +101,9 @@ class Pipeline:
         if not isinstance(seen, Observation) or plan.evidence.requested or plan.memory.given_up:
             return replace(plan, decision=decide(plan.evidence, plan.memory, self.settings.retry))
         observation = self._normaliser.normalise_observation(seen)
-        before = self._scores_before(seen.stamp_ns)
-        start = self._warm_start(seen.stamp_ns)
+        with self._lock:
+            before = self._recent.scores_before(seen.stamp_ns, self._uncertainty.window_s)
+            start = self._recent.warm_start(seen.stamp_ns) if self.settings.minimise.warm_start else None
         frozen = next_row(seen.stamp_ns, self.settings.period_ns, now.ros_ns) if start is not None else 0
         thought, evidence, decision = Thought(), plan.evidence, plan.decision
         while isinstance(decision, ThinkMore):
@@ -171,7 +153,7 @@ class Pipeline:
             if not dry_run:
                 self._commit(decision, plan, move, now)
             if plan.raw_score is not None and plan.observation_stamp_ns is not None:
-                self._raw_scores.append((plan.observation_stamp_ns, plan.raw_score))
+                self._recent.score(plan.observation_stamp_ns, plan.raw_score)
             self._set_due(decision, plan, move, now)
             return report(decision, plan, move, self._resting(), self._uncertainty)
 
@@ -231,7 +213,7 @@ class Pipeline:
             self._schedule.mark_calm()
         if isinstance(decision, Retreat):
             self._retry_requested = False
-            self._raw_scores.clear()
+            self._recent.forget_scores()
             self._schedule.cut_path()
         if move.command is not None:
             self._schedule.accept(move.command, now.ros_ns, retreat=isinstance(decision, Retreat))
@@ -245,20 +227,21 @@ class Pipeline:
         if isinstance(decision, GoOn) and self._used_up_ns is not None and plan.observation_stamp_ns is not None:
             self._due_ns = min(self._used_up_ns, plan.observation_stamp_ns + self._look_ns())
             return
-        self._previous = self._used_up_ns = None
+        self._used_up_ns = before = None
         if move.too_late or plan.evidence.unavailable:
             self._due_ns = None
         elif isinstance(decision, Accept) and plan.observation_stamp_ns is not None and move.executed is not None:
             rows = self._trusted_rows(plan.thought.minimum, is_doubtful=decision.is_doubtful)
             self._used_up_ns = plan.observation_stamp_ns + rows * self.settings.period_ns
             self._due_ns = min(self._used_up_ns, plan.observation_stamp_ns + self._look_ns())
-            self._previous = _Before(plan.observation_stamp_ns, move.executed, self._speed(decision))
+            before = PlanBefore(move.executed, plan.observation_stamp_ns, self._speed(decision))
         elif isinstance(decision, Retreat) and move.command is not None:
             self._due_ns = move.command.end_ns
         else:
             self._due_ns = now.ros_ns + round(self.settings.retry.look_again_s * 1e9)
             if plan.thought.minimum is not None and is_finite(plan.thought.minimum):
-                self._previous = _Before(None, plan.thought.minimum.chunk)
+                before = PlanBefore(plan.thought.minimum.chunk, None)
+        self._recent.plan(before)
 
     def _speed(self, accept: Accept) -> float:
         """Share of its own pace at which a chunk is executed."""
@@ -349,7 +332,7 @@ class Pipeline:
             if seed is not None:
                 self._seed, self._number = replace(self.settings.minimise, seed=seed).seed, 0
             self._memory, self._retry_requested = Memory(), False
-            self._raw_scores.clear()
+            self._recent.forget_scores()
             self._forget_plans()
 
     def clear(self) -> None:
@@ -361,7 +344,7 @@ class Pipeline:
                 self._memory, doubtful_since_ns=None, calm=0, holding_since_ns=None, attempt_since_ns=None
             )
             self._retry_requested = self._is_braking = False
-            self._raw_scores.clear()
+            self._recent.forget_scores()
             self._forget_plans()
 
     def counters(self) -> dict[str, int]:
@@ -404,39 +387,21 @@ class Pipeline:
 
     def _forget_plans(self) -> None:
         self._generation += 1
-        self._lacking = self._due_ns = self._used_up_ns = self._planned_stamp_ns = self._previous = None
+        self._lacking = self._due_ns = self._used_up_ns = self._planned_stamp_ns = None
+        self._recent.plan(None)
 
     def _effort(self, rounds: int) -> tuple[int, int]:
         settings = self.settings.minimise
         return (settings.steps, settings.starts) if rounds == 0 else (settings.more_steps, settings.more_starts)
 
-    def _scores_before(self, stamp_ns: int) -> list[float]:
-        """Raw scores of this attempt's chunks in the score's window before a time."""
-        begin_ns = stamp_ns - round(self._uncertainty.window_s * 1e9)
-        with self._lock:
-            return [raw for at_ns, raw in self._raw_scores if begin_ns <= at_ns < stamp_ns]
-
     def _compared(self, thought: Thought, minimum: Minimum, observation: NormalisedObservation, at_ns: int) -> Thought:
         """The thought with how far the plan before differs from the new one: in energy (a forward pass), and itself."""
-        with self._lock:
-            before = self._previous
-        if before is None or not is_finite(minimum):
+        if not is_finite(minimum):
             return thought
-        rows = before.rows_ago(at_ns, self.settings.period_ns)
-        change = plan_change(before.chunk, slowed(minimum.chunk, before.speed, 0), rows)
-        rest = continued(before.chunk, minimum.chunk, rows)
-        surprise = self._minimiser.score(observation, rest) - minimum.energy if rest is not None else np.nan
-        return replace(
-            thought,
-            change=None if change is None else change / before.speed,
-            surprise=float(surprise) if np.isfinite(surprise) else None,
-        )
-
-    def _warm_start(self, stamp_ns: int) -> Floats | None:
-        """The previous chunk shifted by the time gone."""
         with self._lock:
-            before = self._previous if self.settings.minimise.warm_start else None
-        return None if before is None else shifted(before.chunk, before.rows_ago(stamp_ns, self.settings.period_ns))
+            change, rest = self._recent.change(minimum.chunk, at_ns), self._recent.rest(minimum.chunk, at_ns)
+        surprise = self._minimiser.score(observation, rest) - minimum.energy if rest is not None else np.nan
+        return replace(thought, change=change, surprise=float(surprise) if np.isfinite(surprise) else None)
 
     def _measured(self, now: Instant) -> JointSample | None:
         """The newest joint state while it is fresh enough to compare with or start from."""
