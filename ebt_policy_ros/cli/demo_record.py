@@ -16,8 +16,8 @@ from ebt_policy_ros.cli.trajectory_rules import Violation
 
 CALM_STATES = ("running", "waiting")
 """States in which the arm does what the policy wants, without retry's help."""
-SLOWLY = "going on slowly"
-RUNGS = ("thinking more", SLOWLY, "holding", "retreating", "given up")
+IN_DOUBT = "going on in doubt"
+RUNGS = ("thinking more", IN_DOUBT, "holding", "retreating", "given up")
 """The ladder of doubt, from the least to the most drastic rung."""
 LASTING_DOUBT = re.compile(r"; for \d+\.\d s")
 """What ``core.retry.decide`` adds to its reason when thought did not remove the doubt."""
@@ -44,8 +44,8 @@ class CycleRecord:
 
     @property
     def rung(self) -> str:
-        """The state, with doubt that lasts (the arm goes on slowly) told apart from doubt that more thought removed."""
-        return SLOWLY if self.state == "thinking more" and LASTING_DOUBT.search(self.reason) else self.state
+        """The state, with doubt that lasts (the arm goes on in doubt) told apart from doubt that more thought removed."""
+        return IN_DOUBT if self.state == "thinking more" and LASTING_DOUBT.search(self.reason) else self.state
 
 
 @dataclass(frozen=True, slots=True)

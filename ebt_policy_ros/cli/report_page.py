@@ -93,7 +93,7 @@ is the one after all thought, so what more thought cleared stands among the calm
 <h2>Episode by episode</h2>
 <p>Every dot is one action chunk: its energy after the descent; the surprise, by which the energy of
 the plan being executed rises above the new plan's when the scene changes; and the calibrated uncertainty on which retry acts.
-Below them stands what retry made of it: the arm thinks more, goes on slowly, holds, retreats or gives up. Move the pointer
+Below them stands what retry made of it: the arm thinks more, goes on in doubt, holds, retreats or gives up. Move the pointer
 over a chart to see what the cameras saw, and over a bar to read why.</p>
 {shown}
 {episodes}

@@ -77,7 +77,7 @@ class Accept:
 
     reason: str = ""
     is_doubtful: bool = False
-    """Executed slowly, for a short time, and looked at again soon."""
+    """Executed in doubt, perhaps slowly and for a short time (``slow_speed``, ``alert_steps``)."""
     is_calm: bool = False
     """A point worth coming back to."""
 
