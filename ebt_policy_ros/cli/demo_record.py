@@ -44,7 +44,7 @@ class CycleRecord:
 
     @property
     def rung(self) -> str:
-        """The state, with doubt that lasts (the arm goes on in doubt) told apart from doubt that more thought removed."""
+        """The state, with doubt in which the arm goes on told apart from doubt that more thought removed."""
         return IN_DOUBT if self.state == "thinking more" and LASTING_DOUBT.search(self.reason) else self.state
 
 

@@ -254,8 +254,9 @@ class Pipeline:
     def _trusted_rows(self, minimum: Minimum | None, *, is_doubtful: bool) -> int:
         """How many rows of a chunk are executed before it is replaced."""
         schedule = self.settings.schedule
-        is_another_try = self.settings.retry.whole_chunks and self._memory.retreats > 0
-        rows = self.settings.horizon if is_another_try else schedule.execute_steps
+        rows = schedule.execute_steps
+        if self.settings.retry.longer_chunks and self._memory.retreats > 0:
+            rows = max(rows, self.settings.horizon * 3 // 4)
         if is_doubtful:
             rows = schedule.alert_steps or rows
         if schedule.trust == 0.0 or minimum is None:

@@ -210,8 +210,8 @@ def _doubt(evidence: Evidence) -> str:
 def _is_calm(evidence: Evidence, settings: RetrySettings) -> bool:
     if _happened(evidence):
         return False
-    if evidence.score is None:
-        return True
+    if math.isnan(evidence.threshold):
+        return True  # uncalibrated: no chunk looks better than another
     return evidence.present is not None and evidence.present <= settings.calm_fraction * evidence.threshold
 
 

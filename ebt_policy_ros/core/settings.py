@@ -166,9 +166,10 @@ class RetrySettings(Checked):
     """Retreats since the last reset before giving up, forgiven or not. Raise it for long unattended runs."""
     calm_to_forgive: int = setting(10, low=1)
     """Calm chunks in a row that take one retreat off the count."""
-    whole_chunks: bool = True
-    """After a retreat, until it is forgiven, chunks are executed to their end instead of ``schedule.execute_steps``
-    rows: another rhythm is another way to try, and a policy that dithers does it anew at every plan."""
+    longer_chunks: bool = True
+    """After a retreat, until it is forgiven, three quarters of every chunk are executed where
+    ``schedule.execute_steps`` is less: another rhythm is another way to try, and a policy that dithers does it anew at
+    every plan. The last quarter is left to compare the next plan with."""
     release: str = setting("when_empty", choices=("never", "when_empty", "always"))
     """Whether a retreat opens the hand; ``when_empty``: only a hand that closed and holds nothing."""
     blind_retreat_s: float = setting(0.0, low=0.0)

@@ -101,9 +101,9 @@ class Window:
     """Chunks in a full window."""
 
     def score(self, raw_scores: Sequence[float] | Floats) -> float:
-        """Of the chunks in one window, the present one last; 0 without any."""
+        """Of the chunks in one window (one at least), the present one last."""
         above = np.asarray(raw_scores, dtype=float) - self.centre
-        return float(min(above.sum() / max(len(above), self.chunks), above[-1])) if len(above) else 0.0
+        return float(min(above.sum() / max(len(above), self.chunks), above[-1]))
 
     def scores(self, times_s: Sequence[float] | Floats, raw_scores: Sequence[float] | Floats) -> Floats:
         """(T,) of the chunks planned at most ``length_s`` before each of T chunks, itself included."""
@@ -254,8 +254,8 @@ class Uncertainty:
     def score(self, minimum: Minimum, change: float | None = None, before: Sequence[float] = ()) -> float | None:
         """Doubt in [0, 1] about a chunk and those before it, whose raw scores in the window are ``before``.
 
-        ``change``: see ``raw_score``. None when uncalibrated. BundleError when the minimum lacks the calibrated score's
-        terms.
+        ``change``: see ``raw_score``. None when uncalibrated, or when nothing in the window has a raw score.
+        BundleError when the minimum lacks the calibrated score's terms.
         """
         if self.calibration is None:
             return None
@@ -265,7 +265,8 @@ class Uncertainty:
                 f"'{score_name(minimum.terms)}'; calibrate with this runtime"
             )
         raw = raw_score(minimum, change)
-        return self.level(self.calibration.window.score(before if raw is None else [*before, raw]))
+        known = before if raw is None else [*before, raw]
+        return self.level(self.calibration.window.score(known)) if known else None
 
     def present(self, minimum: Minimum, change: float | None) -> float | None:
         """The score of a chunk alone, whatever came before; None when uncalibrated or nothing can be compared."""

@@ -47,6 +47,11 @@ def calibrate(
     if not good:
         raise EbtPolicyError(f"none of {episodes} episodes succeeded: there is nothing to calibrate on")
     times_s, raw = zip(*(raw_scores(rollout, bundle.chunk.period_s) for rollout in good), strict=True)
+    if not any(raw):
+        raise EbtPolicyError(
+            f"no chunk can be compared with the one before it: expected execute_steps below the horizon of "
+            f"{bundle.chunk.horizon}, got {bundle.chunk.execute_steps}"
+        )
     window = Window(float(np.mean(np.concatenate(raw))), window_s, chunks_in(window_s, bundle))
     calibration = Calibration.from_scores(
         [float(window.scores(*scored).max(initial=0.0)) for scored in zip(times_s, raw, strict=True)],

@@ -293,7 +293,7 @@ def test_another_try_has_another_rhythm_until_it_is_forgiven() -> None:
         pass
     bench.minimiser.raw = 0.1
     stamps = [cycle.observation_stamp_ns or 0 for cycle in bench.run(160)]
-    assert list(np.diff(stamps)[:4] // PERIOD) == [16, 16, 8, 8]
+    assert list(np.diff(stamps)[:4] // PERIOD) == [12, 12, 8, 8]
 
 
 def test_thought_ends_with_its_deadline_and_when_it_gains_nothing() -> None:

@@ -156,7 +156,10 @@ def test_no_descent_is_thought_over_and_cleared_by_a_calm_score_only() -> None:
 
 
 def test_without_a_score_only_outcomes_count() -> None:
-    assert decide(evidence(score=None), Memory(), SETTINGS) == Accept(is_calm=True)
+    blind = evidence(score=None, threshold=math.nan)
+    assert decide(blind, Memory(), SETTINGS) == Accept(is_calm=True)
+    first = evidence(score=None)  # calibrated, but nothing to compare this plan with: not a point to come back to
+    assert decide(first, Memory(), SETTINGS) == Accept(is_calm=False)
 
 
 def test_switched_off_accepts_every_finite_chunk() -> None:
