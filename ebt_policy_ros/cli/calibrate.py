@@ -1,8 +1,8 @@
-"""Measures a bundle's uncertainty score on closed-loop episodes that nothing was fitted on, and stores the calibration
-(threshold, quantiles, hash of the weights it belongs to) in the bundle's policy.json.
+"""Measures a bundle's uncertainty score, over windows of time, on closed-loop episodes that nothing was fitted on, and
+stores the calibration (window, threshold, quantiles, hash of the weights it belongs to) in the bundle's policy.json.
 
 With --data what judges the chunks is trained first: the critic (how far from the expert's a chunk is expected to be)
-and the score heads (what energy is to be expected, and how familiar an observation is).
+and the score heads (how familiar an observation is).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole_number(0), default=SEED, help=f"of the first episode (default {SEED})")
     parser.add_argument("--alpha", type=float, default=ALPHA, help=f"false alarms accepted (default {ALPHA})")
+    parser.add_argument("--window", type=float, help="time over which the score is averaged [s] (default 2.8)")
     parser.add_argument("--processes", type=whole_number(1), default=2, help="episodes in parallel (default 2)")
     parser.add_argument("--json", type=output_file, metavar="F", help="where the result goes")
 
@@ -76,14 +77,20 @@ def fit_score_heads(model: Path, data: Path, processes: int) -> None:
 
 def measure(model: Path, options: Any) -> dict[str, Any]:
     """Runs the episodes and stores the calibration; ``options`` has task, episodes, seed, alpha, processes."""
-    from ebt_policy_ros.training.calibrate import calibrate
+    from ebt_policy_ros.core.uncertainty import MAX_WINDOW_S
+    from ebt_policy_ros.training.calibrate import WINDOW_S, calibrate
 
+    window_s = getattr(options, "window", None)
+    window_s = WINDOW_S if window_s is None else window_s
+    if not 0.0 <= window_s <= MAX_WINDOW_S:
+        raise SettingsError(f"--window: expected 0 to {MAX_WINDOW_S:g} seconds, got {window_s}")
     return calibrate(
         model,
         task=options.task,
         episodes=options.episodes,
         seed=options.seed,
         alpha=options.alpha,
+        window_s=window_s,
         processes=options.processes,
         progress=Estimate("calibration episodes").show,
     )
