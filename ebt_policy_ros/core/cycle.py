@@ -152,9 +152,12 @@ def weigh(evidence: Evidence, thought: Thought, uncertainty: Uncertainty, before
 
 
 def _blame(minimum: Minimum) -> float:
-    """What tells the more doubtful of two chunks for the same observation."""
-    blame = raw_score(minimum, 1.0)
-    return float("inf") if blame is None else blame
+    """What tells the worse of two chunks for the same observation: the critic's expected error, where there is one.
+
+    Not the whole score: of two chunks it would take the bolder one.
+    """
+    blame = minimum.terms.get("expected_error", raw_score(minimum, None))
+    return blame if blame is not None and is_finite(minimum) else float("inf")
 
 
 def is_finite(minimum: Minimum) -> bool:
