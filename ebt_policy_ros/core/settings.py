@@ -142,9 +142,9 @@ class RetrySettings(Checked):
     """How often one chunk is thought over with more steps and starts, while that lowers the doubt and the deadline
     allows."""
     patience_s: float = setting(3.2, low=0.0, high=60.0)
-    """How long doubt may last (after thinking more) before the arm holds [s]. Every retreat that is not forgiven yet
-    doubles it: a doubt that a retreat did not end is not the arm's. Doubt of 1.6 s tells failures from episodes that
-    recover by themselves as well (docs/uncertainty.md), but whoever acts then interrupts recoveries."""
+    """How long doubt may last (after thinking more) before the arm holds [s]: what lasts tells failures from episodes
+    that recover by themselves (docs/uncertainty.md). Every retreat that is not forgiven yet doubles it: a doubt that a
+    retreat did not end is not the arm's."""
     slow_speed: float = setting(1.0, above=0.0, high=1.0)
     """Speed of doubtful chunks as a share of the policy's own; 1: not slowed down."""
     hold_s: float = setting(0.2, low=0.0)
