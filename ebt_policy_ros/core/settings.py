@@ -141,7 +141,7 @@ class RetrySettings(Checked):
     think_rounds: int = setting(2, low=0, high=8)
     """How often one chunk is thought over with more steps and starts, while that lowers the doubt and the deadline
     allows."""
-    patience_s: float = setting(3.2, low=0.0, high=60.0)
+    patience_s: float = setting(1.6, low=0.0, high=60.0)
     """How long doubt may last (after thinking more) before the arm holds [s]: what lasts tells failures from episodes
     that recover by themselves (docs/uncertainty.md). Every retreat that is not forgiven yet doubles it: a doubt that a
     retreat did not end is not the arm's."""
