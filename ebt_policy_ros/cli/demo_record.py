@@ -16,7 +16,7 @@ from ebt_policy_ros.cli.trajectory_rules import Violation
 
 CALM_STATES = ("running", "waiting")
 """States in which the arm does what the policy wants, without retry's help."""
-IN_DOUBT = "going on in doubt"
+IN_DOUBT = "in doubt"
 RUNGS = ("thinking more", IN_DOUBT, "holding", "retreating", "given up")
 """The ladder of doubt, from the least to the most drastic rung."""
 LASTING_DOUBT = re.compile(r"; for \d+\.\d s")

@@ -156,7 +156,7 @@ def test_doubt_that_lasts_is_told_apart_from_doubt_that_thought_removed():
     decision = decide(doubtful, Memory(doubtful_since_ns=19 * 10**8), RetrySettings())
     assert isinstance(decision, Accept)
     assert decision.is_doubtful
-    assert cycle(0.0, "thinking more", 0.97, decision.reason).rung == "going on in doubt"
+    assert cycle(0.0, "thinking more", 0.97, decision.reason).rung == "in doubt"
     assert cycle(0.0, "thinking more", 0.2).rung == "thinking more"
     assert cycle(0.0, "holding", 0.97, decision.reason).rung == "holding"
 
@@ -183,9 +183,9 @@ def test_thought_is_counted_by_score():
     ]
     assert [one.chunks for one in (calm, unsure, near, above)] == [1, 1, 1, 2]
     assert (above.steps_mean, above.network_evaluations_mean) == (15.0, 18.0)
-    assert above.rungs == {"going on in doubt": 1, "retreating": 1}
+    assert above.rungs == {"in doubt": 1, "retreating": 1}
     table = thought_table([calm, unsure, near, above])
-    assert "going on in doubt 50 %, retreating 50 %" in table
+    assert "in doubt 50 %, retreating 50 %" in table
     assert thought_by_score(chunks, None) == []
     assert "not calibrated" in thought_table([])
     low = thought_by_score([cycle(0.0, uncertainty=0.3), cycle(0.0, uncertainty=0.31)], 0.3)
