@@ -9,6 +9,7 @@ from nodes.tiny_bundle import make_tiny_bundle
 
 from benchmarks import foresight, watch
 from benchmarks.foresight import Judged
+from benchmarks.foresight_table import table
 from benchmarks.watch import Watched
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.uncertainty import Window
@@ -103,7 +104,7 @@ def test_verdicts_hold_thresholds_false_alarms_and_tables():
     assert result["shipped"]["alarm"]["false_alarms"][:2] == [9, 100]
     assert result["shipped"]["alarm"]["tuned"]["episode"]["balanced_accuracy"] == 1.0
     assert result["shipped"]["lasting"]["tuned"]["episode"]["balanced_accuracy"] == 0.5  # one chunk is not lasting
-    text = foresight.table(result)
+    text = table(result)
     assert "slip 5/10" in text
     assert "| **score** | 1.00 (1.00 to 1.00)" in text
     assert "9 of 100 (5 to 16 %)" in text
