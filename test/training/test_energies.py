@@ -245,7 +245,8 @@ def test_the_command_plays_judges_and_draws(tmp_path):
     assert energies.main(arguments) == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["episodes"]["calm"]["episodes"] == 1
-    assert {"a: energy", "a: unfamiliarity", "a+b: ensemble: chunks", "no energy: plan change"} <= set(result["overall"])
+    named = {"a: energy", "a: unfamiliarity", "a+b: ensemble: chunks", "no energy: plan change"}
+    assert named <= set(result["overall"])
     assert result["modes"]["a"]["steps"] == [1, 2, 4, 8, 16]
     pictures = sorted((tmp_path / "images").iterdir())
     assert [path.name for path in pictures] == ["energies_lift.png", "energies_lift_meaning.png"]
