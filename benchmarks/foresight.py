@@ -27,14 +27,13 @@ from benchmarks.foresight_table import table
 from benchmarks.rescore import NEIGHBOURS, Variant, familiarity
 from benchmarks.watch import Watched
 from ebt_policy_ros.cli.results import versions, write_json
-from ebt_policy_ros.core.cycle import plan_change
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.settings import RetrySettings
-from ebt_policy_ros.core.uncertainty import STILL, Calibration, Window, conformal_threshold
+from ebt_policy_ros.core.uncertainty import STILL, Calibration, Window, conformal_threshold, motion
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.fast import FastCritic, prepare
 from ebt_policy_ros.policy.load import load_critic, load_heads
-from ebt_policy_ros.training.calibrate import chunks_in
+from ebt_policy_ros.training.calibrate import changes, chunks_in
 from ebt_policy_ros.training.dataset import Demonstrations, normalise
 from ebt_policy_ros.training.episodes import find_bundle
 from ebt_policy_ros.training.statistics import auroc_interval, wilson
@@ -125,12 +124,12 @@ class Judge:
             prepare(self.critic.observe(features, positions)), torch.from_numpy(chunks).float()
         )
         inputs = np.concatenate([features.flatten(1).numpy(), positions.numpy()], 1, dtype=np.float32)
-        moved = np.sqrt(np.square(chunks - chunks[:, :1]).mean((1, 2)))
+        change = np.array(changes(episode.times_s, chunks, self.bundle.chunk.period_s), dtype=float)  # None: NaN
         found = {
             "expected error": np.log(distances.mean(1).sqrt().double().numpy()),
             "unfamiliarity": np.log(self.heads(features, positions)[:, 0].double().numpy()),
-            "change": np.log(np.maximum(_changes(episode, self.bundle.chunk.period_s), 1e-6)),
-            "stillness": -np.log(moved + STILL),
+            "change": np.log(np.maximum(change, 1e-6)),
+            "stillness": -np.log([motion(chunk) + STILL for chunk in chunks]),
             "energy": np.array(episode.energies, dtype=float),
             "surprise": np.array(episode.surprises, dtype=float),
             "direction reversal": _reversal(np.array(episode.positions)[:, :-1]),
@@ -139,16 +138,6 @@ class Judge:
         if self.spread is not None:
             found["diffusion variance"] = self.spread(features, positions)
         return {name: values.astype(float) for name, values in found.items()}
-
-
-def _changes(episode: Watched, period_s: float) -> Values:
-    """(T,) change from the plan before; NaN where there is none."""
-    found = np.full(len(episode.times_s), np.nan)
-    for place in range(1, len(found)):
-        rows = round((episode.times_s[place] - episode.times_s[place - 1]) / period_s)
-        change = plan_change(np.asarray(episode.chunks[place - 1]), np.asarray(episode.chunks[place]), rows)
-        found[place] = np.nan if change is None else change
-    return found
 
 
 def _reversal(positions: NDArray[np.float32]) -> Values:

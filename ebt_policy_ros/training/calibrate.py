@@ -14,6 +14,7 @@ import numpy as np
 
 from ebt_policy_ros.core.cycle import plan_change
 from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.core.uncertainty import Calibration, Window, raw_score, score_name
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.training.rollout import Rollout, run_episodes
@@ -59,7 +60,7 @@ def calibrate(
         score=score_name(good[0].minima[0].terms),
         weights_sha256=bundle.weights_sha256,
         window=window,
-        plan_changes=[largest(changes(rollout, bundle.chunk.period_s)) for rollout in good],
+        plan_changes=[largest(changes_of(rollout, bundle.chunk.period_s)) for rollout in good],
         row_error=usual_row_error(good, alpha),
     ).to_mapping()
     measured = {"episodes": episodes, "successes": len(good), "first_seed": seed}
@@ -80,13 +81,19 @@ def usual_row_error(rollouts: Sequence[Rollout], alpha: float) -> float | None:
     return float(np.quantile(np.concatenate(known), 1.0 - alpha)) if known else None
 
 
-def changes(rollout: Rollout, period_s: float) -> list[float | None]:
-    """Of every chunk, how far it differs from what is left of the one before it; None where nothing is left."""
-    found: list[float | None] = [None] * len(rollout.minima)
-    for place in range(1, len(rollout.minima)):
-        rows = round((rollout.times_s[place] - rollout.times_s[place - 1]) / period_s)
-        found[place] = plan_change(rollout.minima[place - 1].chunk, rollout.minima[place].chunk, rows)
+def changes(times_s: Sequence[float], chunks: Sequence[Floats], period_s: float) -> list[float | None]:
+    """Of every chunk (H, D) of an episode, how far it differs from what is left of the one before; None where nothing
+    is left."""
+    found: list[float | None] = [None] * len(chunks)
+    for place in range(1, len(chunks)):
+        rows = round((times_s[place] - times_s[place - 1]) / period_s)
+        found[place] = plan_change(chunks[place - 1], chunks[place], rows)
     return found
+
+
+def changes_of(rollout: Rollout, period_s: float) -> list[float | None]:
+    """``changes`` of an episode that was kept with its minima."""
+    return changes(rollout.times_s, [minimum.chunk for minimum in rollout.minima], period_s)
 
 
 def largest(values: Sequence[float | None]) -> float:
@@ -98,7 +105,7 @@ def raw_scores(rollout: Rollout, period_s: float) -> tuple[list[float], list[flo
     """Times [s] and raw scores of the chunks of an episode that have one."""
     found = [
         (time_s, raw_score(minimum, change))
-        for time_s, minimum, change in zip(rollout.times_s, rollout.minima, changes(rollout, period_s), strict=True)
+        for time_s, minimum, change in zip(rollout.times_s, rollout.minima, changes_of(rollout, period_s), strict=True)
     ]
     known = [(time_s, raw) for time_s, raw in found if raw is not None]
     return [time_s for time_s, _ in known], [raw for _, raw in known]

@@ -22,8 +22,6 @@ class Rollout:
     seed: int
     success: bool = False
     duration_s: float = 0.0
-    disturbed_s: float | None = None
-    """When the perturbation happened [s from the start]."""
     times_s: list[float] = field(default_factory=list)
     minima: list[Minimum] = field(default_factory=list)
     positions: list[Floats] = field(default_factory=list)
@@ -38,26 +36,22 @@ def run_episodes(
     *,
     task: str | None = None,
     keep_images: bool = False,
-    perturb: str | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     sampler: str | None = None,
     time_limit_s: float | None = None,
 ) -> list[Rollout]:
-    """Episodes of a bundle in the order of ``seeds``; the same for any number of ``processes`` (None: one a core).
+    """Undisturbed episodes of a bundle in the order of ``seeds``, the same for any number of ``processes`` (None: all
+    cores).
 
     ``task`` and ``time_limit_s`` default to the bundle's task and its limit. Retry is off unless ``overrides`` say
-    otherwise. ``perturb`` happens once, ``kind[:severity][@reaching|@seconds]``. ``progress`` is told episodes done and
-    wanted.
+    otherwise. ``progress`` is told episodes done and wanted.
     """
-    from ebt_policy_ros.sim.world import Disturbance
-
     settings = {"retry": {"enabled": False}, **(overrides or {})}
     directory, bundle = find_bundle(model_dir)
     setup = Setup(str(directory), task or task_of(bundle), settings, sampler=sampler, time_limit_s=time_limit_s)
-    disturbance = Disturbance.from_text(perturb) if perturb is not None else None
-    jobs = [Job(setup, index, seed, disturbance) for index, seed in enumerate(seeds)]
+    jobs = [Job(setup, index, seed) for index, seed in enumerate(seeds)]
     rollouts: dict[int, Rollout] = {}
     for place, rollout in play_all(jobs, partial(keep, with_images=keep_images), processes=processes):
         rollouts[place] = rollout
@@ -76,8 +70,6 @@ def keep(episode: Episode, *, with_images: bool = False) -> Rollout:
             rollout.positions.append(turn.positions)
             for camera, image in turn.images.items() if with_images else ():
                 rollout.images.setdefault(camera, []).append(image)
-    if world.disturbed_ns is not None:
-        rollout.disturbed_s = (world.disturbed_ns - world.began_ns) * 1e-9
     rollout.success = world.success_ns is not None
     rollout.duration_s = world.elapsed_s
     return rollout
