@@ -5,7 +5,8 @@
 
 Judges episodes that benchmarks.watch kept (retry off): calm ones (the first 60 give every score its threshold, the
 others its false alarms), perturbations that the score was chosen on (``--tuned``) and those kept apart (``--apart``). A
-score of an episode in a window of time is its highest value among the chunks planned then.
+score of an episode in a window of time is its highest value among the chunks planned then. Where the node found that
+its input had gone (a frozen camera), every score is the highest, since nothing is planned any more.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ class Judged:
     scores: dict[str, Values]
 
     def worst(self, name: str, begin_s: float, end_s: float) -> float:
-        """Highest value among the chunks planned from ``begin_s`` to ``end_s``; NaN when there is none."""
+        """Highest value among the chunks planned from ``begin_s`` to ``end_s``; NaN when there is none, infinite when
+        the input went then."""
+        if any(begin_s - 1e-9 <= time_s <= end_s + 1e-9 for time_s in self.episode.blind_s):
+            return float("inf")
         times_s = np.array(self.episode.times_s)
         values = self.scores[name][(times_s >= begin_s - 1e-9) & (times_s <= end_s + 1e-9)]
         values = values[np.isfinite(values)]
@@ -73,16 +77,17 @@ class Judged:
 
     def delay_s(self, name: str, threshold: float, lasting_s: float = 0.0) -> float:
         """From the disturbance to the first chunk at which the score has been above the threshold for ``lasting_s``
-        [s]; infinite when there is none."""
+        [s], or to the loss of the input; infinite when there is none."""
         begin_s, since_s = self.episode.disturbed_s or 0.0, None
+        blind_s = min((time_s - begin_s for time_s in self.episode.blind_s if time_s >= begin_s), default=float("inf"))
         for time_s, value in zip(self.episode.times_s, self.scores[name], strict=True):
             if time_s < begin_s - 1e-9 or not value > threshold:
                 since_s = None
                 continue
             since_s = time_s if since_s is None else since_s
             if time_s - since_s >= lasting_s - 1e-9:
-                return float(time_s) - begin_s
-        return float("inf")
+                return min(float(time_s) - begin_s, blind_s)
+        return blind_s
 
     def alarms(self, name: str, threshold: float, lasting_s: float = 0.0, within_s: float = np.inf) -> bool:
         """Whether the score is above the threshold for so long, within a time of the disturbance (or the start)."""
@@ -206,7 +211,7 @@ def area(hit: Sequence[Judged], name: str, length_s: float) -> list[float] | Non
     sides: tuple[list[float], list[float]] = ([], [])
     for one in hit:
         value = one.after(name, length_s)
-        if np.isfinite(value):
+        if not np.isnan(value):
             sides[not one.episode.success].append(value)
     found = auroc_interval(*sides)
     return None if found is None else [*(round(value, 4) for value in found), len(sides[0]), len(sides[1])]

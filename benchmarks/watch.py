@@ -48,6 +48,8 @@ class Watched:
     energies: list[float] = field(default_factory=list)
     surprises: list[float] = field(default_factory=list)
     """Energy of what was left of the plan before less that of the new one; NaN where nothing was left."""
+    blind_s: list[float] = field(default_factory=list)
+    """When the node found that its input had gone, and held [s]."""
 
 
 def watch(episode: Episode) -> Watched:
@@ -57,6 +59,8 @@ def watch(episode: Episode) -> Watched:
     for turn in episode.play():
         minimum, features = turn.cycle.minimum, runtime.seen_features()
         if minimum is None or features is None:
+            if turn.cycle.uncertainty is not None:
+                watched.blind_s.append(turn.elapsed_s)
             continue
         watched.times_s.append(turn.elapsed_s)
         watched.positions.append(turn.positions.astype(np.float32))

@@ -130,7 +130,7 @@ def _read_config(path: Path | None) -> dict[str, Any]:
 
 def _record(task: str, data: Path, command: Mapping[str, Any]) -> None:
     from ebt_policy_ros.cli import collect
-    from ebt_policy_ros.training.collect import count_episodes, wanted_episodes
+    from ebt_policy_ros.training.collect import count_episodes, is_plain, wanted_episodes
 
     wanted = int(command.get("demonstrations", wanted_episodes(data) or DEMONSTRATIONS))
     found = count_episodes(data)
@@ -138,7 +138,7 @@ def _record(task: str, data: Path, command: Mapping[str, Any]) -> None:
         return
     sys.stderr.write(f"{found} demonstrations in {data}: recording {wanted} of task '{task}'\n")
     seed, processes = int(command.get("demonstration_seed", 0)), int(command.get("processes", 2))
-    collect.record(task, data, wanted, seed, processes)
+    collect.record(task, data, wanted, seed, processes, is_plain(data))
 
 
 def _calibrate(model: Path, data: Path, task: str, processes: int) -> None:

@@ -28,6 +28,7 @@ class Lack(enum.Enum):
     STALE_RECEIPT = "silent"
     FUTURE_STAMP = "stamp from the future"
     SKEWED = "skewed"
+    FROZEN = "frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,18 @@ class _Image:
     pixels: Pixels
 
 
+@dataclass(slots=True, eq=False)
+class _Change:
+    """When a camera's picture last became another one."""
+
+    stamp_ns: int
+    positions: Floats | None
+    """(D,) measured then [rad or m]; None when no joints had been seen yet."""
+
+
 JOINT_STATES = "joint_states"
+SAMPLED = 16
+"""Every so many rows and columns are compared before whole pictures are: most differ there already."""
 
 
 class ObservationBuffer:
@@ -73,6 +85,7 @@ class ObservationBuffer:
             camera: deque(maxlen=settings.image_history) for camera in settings.cameras
         }
         self._joints: deque[JointSample] = deque(maxlen=settings.joint_history)
+        self._changes: dict[str, _Change] = {}
         self._lock = threading.Lock()
         self._counters: Counter[str] = Counter()
 
@@ -90,6 +103,9 @@ class ObservationBuffer:
                 )
             history = self._images[camera]
             if self._is_in_order(history, stamp_ns):
+                if not history or not _is_same(history[-1].pixels, pixels):
+                    positions = self._joints[-1].positions if self._joints else None
+                    self._changes[camera] = _Change(stamp_ns, positions)
                 history.append(_Image(stamp_ns, receive_ns, pixels))
 
     def add_joints(
@@ -117,11 +133,14 @@ class ObservationBuffer:
         with self._lock:
             if self._is_in_order(self._joints, stamp_ns):
                 self._joints.append(JointSample(stamp_ns, receive_ns, ordered, rates))
+                for change in self._changes.values():
+                    change.positions = ordered if change.positions is None else change.positions
 
     def clear(self) -> None:
         """Forget everything received; counters stay."""
         with self._lock:
             self._joints.clear()
+            self._changes.clear()
             for history in self._images.values():
                 history.clear()
 
@@ -146,7 +165,8 @@ class ObservationBuffer:
         with self._lock:
             images = {camera: tuple(history) for camera, history in self._images.items()}
             joints = tuple(self._joints)
-        trouble = self._trouble(images, joints, now)
+            frozen = self._frozen()
+        trouble = self._trouble(images, joints, now) or frozen
         if trouble is not None:
             return trouble
         skew_ns = round(self._settings.max_skew_s * 1e9)
@@ -231,6 +251,25 @@ class ObservationBuffer:
                 )
         return None
 
+    def _frozen(self) -> Unavailable | None:
+        """The first camera that sends the same picture while the arm moves."""
+        allowed = self._settings
+        if allowed.max_unseen_motion == 0.0 or not self._joints:
+            return None
+        for camera, change in self._changes.items():
+            same_s = (self._images[camera][-1].stamp_ns - change.stamp_ns) * 1e-9
+            if change.positions is None or same_s <= allowed.max_stamp_age_s:
+                continue
+            moved = np.abs(self._joints[-1].positions - change.positions)
+            if moved.max() > allowed.max_unseen_motion:
+                return Unavailable(
+                    Lack.FROZEN,
+                    (camera,),
+                    f"{camera}: frozen, the same picture for {same_s:.3f} s while {self._joint_names[moved.argmax()]} "
+                    f"moved by {moved.max():.3f}, allowed are {allowed.max_unseen_motion:g}; check the camera's driver",
+                )
+        return None
+
     def _skewed(self, stamps: dict[str, int]) -> Unavailable:
         """No simultaneous set; says how far the newest stamps lie behind the newest of all."""
         newest = max(stamps.values())
@@ -240,6 +279,15 @@ class ObservationBuffer:
             tuple(stamps),
             f"no stamps within {self._settings.max_skew_s:g} s of each other: newest are {behind}",
         )
+
+
+def _is_same(one: Pixels, other: Pixels) -> bool:
+    """Whether two pictures are equal bit for bit."""
+    return (
+        one.shape == other.shape
+        and np.array_equal(one[::SAMPLED, ::SAMPLED], other[::SAMPLED, ::SAMPLED])
+        and np.array_equal(one, other)
+    )
 
 
 def _newest_set(images: dict[str, tuple[_Image, ...]], skew_ns: int) -> dict[str, _Image] | None:

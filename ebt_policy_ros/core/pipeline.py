@@ -365,6 +365,7 @@ class Pipeline:
                 now_ns=now.ros_ns,
                 unavailable=seen.reason if isinstance(seen, Unavailable) else "",
                 requested=self._retry_requested,
+                score=self._blind_score(seen),
                 threshold=self._uncertainty.threshold,
                 is_look=self._used_up_ns is not None and now.ros_ns < self._used_up_ns,
                 holds_nothing=joints is not None
@@ -373,6 +374,11 @@ class Pipeline:
             )
             undecided = ThinkMore("nothing thought yet")
             return seen, Plan(self._number, self._generation, evidence, self._memory, undecided, Thought())
+
+    def _blind_score(self, seen: Observation | Unavailable) -> float | None:
+        """The score without thought: the highest once the input has gone, since nothing is known any more."""
+        has_lost = isinstance(seen, Unavailable) and seen.lack is not Lack.NOT_YET_SEEN
+        return 1.0 if has_lost and self._uncertainty.calibration is not None else None
 
     def _halt(self, hold: Hold, plan: Plan, now: Instant) -> Cycle:
         """Brake whatever the model thread is at (locked); doubt is neither added nor forgotten."""

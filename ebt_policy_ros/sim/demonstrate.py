@@ -2,7 +2,8 @@
 
 In part of the episodes what is *executed* is the expert's target plus smooth noise, while the clean target is what is
 recorded (Laskey et al., DART, CoRL 2017, arXiv 1703.09327): the expert then shows how to come back from where a
-learned policy will stray to. Others begin as a failed attempt would end, or have the object moved under way.
+learned policy will stray to. Others begin as a failed attempt would end, or have the object moved under way. Plain
+demonstrations have none of this: they are what somebody shows to whom everything goes well.
 """
 
 from __future__ import annotations
@@ -65,11 +66,13 @@ class SmoothNoise:
         return noise
 
 
-def record_episode(arm: SimulatedArm, seed: int) -> Demonstration:
-    """One demonstration, whether it succeeds or not; depends on ``seed`` alone."""
+def record_episode(arm: SimulatedArm, seed: int, plain: bool = False) -> Demonstration:
+    """One demonstration, whether it succeeds or not; depends on ``seed`` and ``plain`` alone."""
     rng = np.random.default_rng([seed, 2])
     sigma = float(rng.uniform(0.005, 0.019)) if rng.random() < NOISY_SHARE else 0.0
     disturbance = _draw_disturbance(arm, rng)
+    if plain:
+        sigma, disturbance = 0.0, "none"
     arm.reset(seed)
     if disturbance == "awkward":
         arm.task.start_awkwardly(arm, rng)

@@ -1,7 +1,7 @@
 """Demonstrations of a simulated task as bags: several processes, resumable, dependent on the seed alone.
 
 ``DIR/episode_00000/`` ... are rosbag2 bags of one episode each; ``DIR/collection.json`` says which task and seed they
-are of, and how many are wanted, so that nothing is mixed up. The bags are complete without it.
+are of, how many are wanted and whether they are plain, so that nothing is mixed up. The bags are complete without it.
 """
 
 from __future__ import annotations
@@ -45,23 +45,29 @@ class Collected:
 
 
 def collect(
-    task: str, out_dir: Path, episodes: int, seed: int, processes: int = 2, progress: Progress | None = None
+    task: str,
+    out_dir: Path,
+    episodes: int,
+    seed: int,
+    processes: int = 2,
+    progress: Progress | None = None,
+    plain: bool = False,
 ) -> Collected:
     """Fills ``out_dir`` with ``episodes`` successful demonstrations, one bag each.
 
     Episode i depends on ``seed`` and i alone, not on ``processes`` or on what is already there: finished bags are
     kept and skipped, so an interrupted collection goes on where it stopped. Raises SettingsError when the folder holds
-    another task or seed, EbtPolicyError when the expert keeps failing.
+    another task or seed, or other ones than ``plain`` says; EbtPolicyError when the expert keeps failing.
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    _note(out_dir / "collection.json", task, seed, episodes)
+    _note(out_dir / "collection.json", task, seed, episodes, plain)
     missing = [index for index in range(episodes) if not episode_path(out_dir, index).exists()]
     done, tries = episodes - len(missing), 0
     if missing:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core a process; inherited by the spawned ones
         context = multiprocessing.get_context("spawn")
-        with context.Pool(min(processes, len(missing)), _start_worker, (task, str(out_dir), seed)) as pool:
+        with context.Pool(min(processes, len(missing)), _start_worker, (task, str(out_dir), seed, plain)) as pool:
             for num_tries in pool.imap_unordered(_record_index, missing):
                 done, tries = done + 1, tries + num_tries
                 if progress is not None:
@@ -112,25 +118,40 @@ def wanted_episodes(out_dir: Path) -> int:
     return int(_read_note(path)["episodes"]) if path.exists() else 0
 
 
-def _note(path: Path, task: str, seed: int, episodes: int) -> None:
-    """Writes collection.json, or checks that it is about the same task and seed."""
+def is_plain(out_dir: Path) -> bool:
+    """Whether the collection in ``out_dir`` was begun for plain demonstrations."""
+    path = Path(out_dir) / "collection.json"
+    return path.exists() and bool(_read_note(path)["plain"])
+
+
+def _note(path: Path, task: str, seed: int, episodes: int, plain: bool) -> None:
+    """Writes collection.json, or checks that it is about the same demonstrations."""
     if path.exists():
         previous = _read_note(path)
-        if (previous["task"], previous["seed"]) != (task, seed):
-            raise SettingsError(
-                f"{path.parent} holds demonstrations of task '{previous['task']}', seed {previous['seed']}, "
-                f"not '{task}', seed {seed}; choose another folder"
+        held, wanted = (
+            f"{'plain ' if is_plain else ''}demonstrations of task '{name}', seed {number}"
+            for name, number, is_plain in (
+                (previous["task"], previous["seed"], previous["plain"]),
+                (task, seed, plain),
             )
+        )
+        if held != wanted:
+            raise SettingsError(f"{path.parent} holds {held}, not {wanted}; choose another folder")
         episodes = max(episodes, int(previous["episodes"]))
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"task": task, "seed": seed, "episodes": episodes}) + "\n")
+    partial.write_text(json.dumps({"task": task, "seed": seed, "episodes": episodes, "plain": plain}) + "\n")
     partial.replace(path)
 
 
 def _read_note(path: Path) -> dict[str, Any]:
     try:
         note = json.loads(path.read_text())
-        return {"task": str(note["task"]), "seed": int(note["seed"]), "episodes": int(note["episodes"])}
+        return {
+            "task": str(note["task"]),
+            "seed": int(note["seed"]),
+            "episodes": int(note["episodes"]),
+            "plain": bool(note.get("plain", False)),  # collections from before there were plain ones do not say
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{path} does not say task, seed and episodes ({error!r}); choose another folder"
@@ -141,11 +162,11 @@ def _read_note(path: Path) -> dict[str, Any]:
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(task: str, out_dir: str, seed: int) -> None:
+def _start_worker(task: str, out_dir: str, seed: int, plain: bool) -> None:
     from ebt_policy_ros.sim.arm import SimulatedArm
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _worker.update(arm=SimulatedArm(task), task=task, out_dir=Path(out_dir), seed=seed)
+    _worker.update(arm=SimulatedArm(task), task=task, out_dir=Path(out_dir), seed=seed, plain=plain)
 
 
 def _record_index(index: int) -> int:
@@ -153,7 +174,7 @@ def _record_index(index: int) -> int:
     arm = _worker["arm"]
     for attempt in range(MAX_TRIES):
         seed = int(np.random.SeedSequence([_worker["seed"], index, attempt]).generate_state(1)[0])
-        shown = record_episode(arm, seed)
+        shown = record_episode(arm, seed, _worker["plain"])
         if shown.success:
             path = episode_path(_worker["out_dir"], index)
             period_s = arm.control_period_ns / 1e9

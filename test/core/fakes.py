@@ -166,6 +166,7 @@ class Bench:
         self.running = None
         self.commands = []
         self.camera_works = self.joints_work = True
+        self.camera_is_frozen = False
         self.renders_on_demand = False
         self.num_images = 0
         self.hand_blocked_at: float | None = None
@@ -179,7 +180,8 @@ class Bench:
         wanted = not self.renders_on_demand or self.pipeline.wants_images(self.now)
         if self.camera_works and wanted:
             self.num_images += 1
-            self.pipeline.add_image("front", self.now_ns, self.steady_ns, np.zeros((4, 4, 3), np.uint8))
+            picture = np.full((4, 4, 3), 0 if self.camera_is_frozen else self.num_images % 256, np.uint8)
+            self.pipeline.add_image("front", self.now_ns, self.steady_ns, picture)
         if self.joints_work:
             names = ["elbow", "other", "finger", "shoulder"]
             self.pipeline.add_joints(

@@ -205,3 +205,67 @@ def test_callbacks_and_model_thread_may_meet() -> None:
     finally:
         stop.set()
         feeder.join()
+
+
+def frozen_front(
+    *, moves: float, pictures: int = 10, changes_at: int = -1, max_unseen_motion: float = 0.1
+) -> ObservationBuffer:
+    """``pictures`` of both cameras 100 ms apart; the front's stay equal, joint ``b`` moves by ``moves`` altogether."""
+    settings = ObserveSettings(cameras=("front", "wrist"), max_unseen_motion=max_unseen_motion)
+    buffer = ObservationBuffer(settings, ("a", "b"))
+    for index in range(pictures):
+        stamp_ns = SECOND + 100 * MS * index
+        buffer.add_image("front", stamp_ns, stamp_ns, image(7 if index == changes_at else 0))
+        buffer.add_image("wrist", stamp_ns, stamp_ns, image(index))
+        buffer.add_joints(stamp_ns, stamp_ns, ["a", "b"], [0.0, moves * index / (pictures - 1)])
+    return buffer
+
+
+def test_a_picture_that_stays_the_same_while_the_arm_moves_is_no_observation() -> None:
+    trouble = lacking(frozen_front(moves=0.3), 900)
+    assert trouble.lack is Lack.FROZEN
+    assert trouble.sources == ("front",)
+    assert trouble.reason.startswith(
+        "front: frozen, the same picture for 0.900 s while b moved by 0.300, allowed are 0.1"
+    )
+
+
+def test_another_picture_ends_it() -> None:
+    buffer = frozen_front(moves=0.3)
+    buffer.add_image("front", SECOND + 1000 * MS, SECOND + 1000 * MS, image(1))
+    buffer.add_image("wrist", SECOND + 1000 * MS, SECOND + 1000 * MS, image(1))
+    buffer.add_joints(SECOND + 1000 * MS, SECOND + 1000 * MS, ["a", "b"], [0.0, 0.3])
+    seen(buffer, 1000)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"moves": 0.09},  # the arm rests: nothing need change
+        {"moves": 0.3, "pictures": 6},  # for no longer than a picture may be old
+        {"moves": 0.3, "changes_at": 5},
+        {"moves": 0.3, "max_unseen_motion": 0.0},
+    ],
+)
+def test_equal_pictures_are_fine(harmless: dict[str, float]) -> None:
+    seen(frozen_front(**harmless), 100 * (int(harmless.get("pictures", 10)) - 1))
+
+
+def test_a_frozen_camera_counts_from_the_first_joints_on() -> None:
+    buffer = ObservationBuffer(ObserveSettings(cameras=("front",)), ("a",))
+    for index in range(10):
+        stamp_ns = SECOND + 100 * MS * index
+        buffer.add_image("front", stamp_ns, stamp_ns, image(0))
+        if index > 4:
+            buffer.add_joints(stamp_ns, stamp_ns, ["a"], [5.0 + 0.05 * index])
+    assert lacking(buffer, 900).lack is Lack.FROZEN
+
+
+def test_a_cleared_buffer_has_not_seen_the_picture() -> None:
+    buffer = frozen_front(moves=0.3)
+    buffer.clear()
+    assert lacking(buffer, 900).lack is Lack.NOT_YET_SEEN
+    for source in ("front", "wrist"):
+        buffer.add_image(source, SECOND, SECOND, image(0))
+    buffer.add_joints(SECOND, SECOND, ["a", "b"], [0.0, 0.0])
+    seen(buffer, 0)

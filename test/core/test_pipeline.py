@@ -172,6 +172,25 @@ def test_a_camera_that_dies_holds_the_arm_within_the_limit_and_a_camera_that_com
     commands_are_sound(bench)
 
 
+def test_a_camera_that_freezes_holds_the_arm_and_says_that_nothing_is_known() -> None:
+    bench = Bench(ScriptedMinimiser(speed=0.05, goal=np.array([1.9, 2.9, 0.04])))
+    bench.run(9)
+    froze_ns, bench.camera_is_frozen = bench.now_ns, True
+    cycles = bench.run(40)  # its stamps go on
+    held = [cycle for cycle in cycles if cycle.state is State.HOLDING]
+    assert "front: frozen, the same picture for" in held[0].reason
+    assert held[0].command is not None
+    assert held[0].command.start_ns - froze_ns <= 0.5 * SECOND + 2 * PERIOD
+    assert [cycle.uncertainty for cycle in held] == [1.0]
+    still = bench.positions.copy()
+    bench.run(20)
+    assert (bench.positions == still).all()
+    bench.camera_is_frozen = False
+    assert states(bench.run(60)) == ["running"]
+    np.testing.assert_allclose(bench.positions, [1.9, 2.9, 0.04], atol=5e-3)
+    commands_are_sound(bench)
+
+
 def test_a_simulator_that_dies_with_its_clock_is_noticed_by_steady_time() -> None:
     bench = Bench(ScriptedMinimiser())
     bench.run(10)

@@ -55,6 +55,16 @@ def test_an_object_is_moved_only_where_the_task_knows_how(arm, monkeypatch):
     assert record_episode(arm, seed).disturbance == "none"
 
 
+def test_nothing_goes_wrong_in_plain_demonstrations(arm, monkeypatch):
+    monkeypatch.setattr(type(arm.task), "max_ticks", 2)
+    seeds = [next(s for s in range(100) if _draws_teleport(s)), next(s for s in range(100) if not is_clean(s))]
+    plain = [record_episode(arm, seed, plain=True) for seed in seeds]
+    assert [(shown.noise, shown.disturbance) for shown in plain] == [(0.0, "none")] * 2
+    varied = [record_episode(arm, seed) for seed in seeds]
+    assert any((shown.noise, shown.disturbance) != (0.0, "none") for shown in varied)
+    assert [shown.mode for shown in varied] == [shown.mode for shown in plain]  # the same scene, shown the same way
+
+
 def _draws_teleport(seed):
     rng = np.random.default_rng([seed, 2])
     if rng.random() < 0.55:

@@ -76,6 +76,17 @@ def test_alarms_are_counted_by_outcome_and_in_time():
     }
 
 
+def test_lost_input_is_the_highest_score_of_all_and_acts_at_once(tmp_path):
+    lost, survived = judged("frozen", False, [0, 0, 0]), judged("slip", True, [0, 0, 9, 9, 9])
+    lost.episode.blind_s.append(1.3)
+    assert lost.after("s", 0.5) == 0.0
+    assert lost.after("s", 1.0) == np.inf
+    assert lost.delay_s("s", 1.0, lasting_s=1.6) == pytest.approx(0.8)
+    assert foresight.area([lost, lost, survived, survived], "s", 1.0)[0] == 1.0
+    watch.save(tmp_path / "kept.npz", "abc", [lost.episode])
+    assert watch.load(tmp_path / "kept.npz")[0].blind_s == [1.3]
+
+
 def test_the_score_is_the_sum_of_its_parts_over_the_window():
     parts = {name: np.arange(10.0) for name in foresight.PRODUCT} | {"energy": np.full(10, 3.0)}
     parts["change"] = np.r_[np.nan, np.arange(1.0, 10.0)]
