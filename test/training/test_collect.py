@@ -82,7 +82,9 @@ def test_a_stopped_collection_goes_on_to_the_same_result(tmp_path):
 
 def test_a_folder_of_another_seed_is_not_mixed_up(tmp_path):
     collect("lift", tmp_path, 1, 21)
-    with pytest.raises(SettingsError, match="seed 21, not demonstrations of task 'lift', seed 22; choose another folder"):
+    with pytest.raises(
+        SettingsError, match="seed 21, not demonstrations of task 'lift', seed 22; choose another folder"
+    ):
         collect("lift", tmp_path, 1, 22)
     with pytest.raises(SettingsError, match="holds demonstrations .* not plain demonstrations"):
         collect("lift", tmp_path, 1, 21, plain=True)
