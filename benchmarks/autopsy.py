@@ -1,5 +1,7 @@
 """What do disturbed episodes die of, and could they have been saved? Every failure of ``benchmarks.rescue`` without
-retry is played again to its end; then the scripted expert, which knows where everything is, goes on from there.
+retry is played again to its end, twice. Once the scripted expert, which knows where everything is, goes on from there:
+is there a way out at all? Once the hand opens, the arm goes to where the episode began, and the policy has as long
+again: what is the best that any retreat could bring?
 
   python -m benchmarks.autopsy --task square --kinds nudge,slip,teleport --document docs/uncertainty.md
 
@@ -26,35 +28,66 @@ from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.cli.results import write_json
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.types import Floats
-from ebt_policy_ros.sim.arm import SimulatedArm
+from ebt_policy_ros.sim.arm import OPEN_M, SimulatedArm
+from ebt_policy_ros.sim.lockstep import go_on
 from ebt_policy_ros.training.episodes import Episode, Job, Setup, play_all
 
 TILTED = np.cos(np.deg2rad(25))
 STARTS = 200
 NEAR_M, NEAR_RAD = 0.02, np.deg2rad(20)
+HOMING_TICKS, SETTLING_TICKS = 60, 10
 FATES = ("fallen", "elsewhere", "like a start")
 
 
 def examine(episode: Episode) -> dict[str, Any] | None:
-    """Plays one episode and lets the expert go on where it failed; None when it succeeds this time."""
-    for _ in episode.play():
-        pass
+    """Plays one episode and lets expert and policy go on where it failed; None when it succeeds this time."""
+    arm, seed = episode.world.arm, episode.job.seed
+    home = play_to_end(episode)
     if episode.world.success_ns is not None:
         return None
-    arm = episode.world.arm
     place, turn = arm.object_pose(arm.task.target)
-    expert = arm.task.make_expert(arm, np.random.default_rng(episode.job.seed))
+    found = {
+        "seed": seed,
+        "place_m": [round(float(value), 3) for value in place],
+        "upright": round(float(turn[2, 2]), 3),
+        "yaw_rad": round(yaw_of(turn), 3),
+        "expert_succeeds": expert_goes_on(arm, seed),
+    }
+    play_to_end(episode)
+    return {**found, "policy_succeeds": policy_goes_on(episode, home)}
+
+
+def play_to_end(episode: Episode) -> Floats:
+    """The joints (D,) [rad, m] at which the episode began."""
+    home = None
+    for turn in episode.play():
+        home = turn.positions.copy() if home is None else home
+    assert home is not None
+    return home
+
+
+def expert_goes_on(arm: SimulatedArm, seed: int) -> bool:
+    """Whether the scripted expert fulfils the task from here."""
+    expert = arm.task.make_expert(arm, np.random.default_rng(seed))
     for _ in range(2 * arm.task.max_ticks):
         arm.step(expert.act())
         if arm.is_success or expert.is_done:
             break
-    return {
-        "seed": episode.job.seed,
-        "place_m": [round(float(value), 3) for value in place],
-        "upright": round(float(turn[2, 2]), 3),
-        "yaw_rad": round(yaw_of(turn), 3),
-        "expert_succeeds": arm.is_success,
-    }
+    return arm.is_success
+
+
+def policy_goes_on(episode: Episode, home: Floats) -> bool:
+    """Whether the policy fulfils the task with an open hand from ``home``, given as long as the task allows."""
+    world, arm = episode.world, episode.world.arm
+    here, goal = arm.positions(), home.copy()
+    here[-1] = goal[-1] = OPEN_M
+    for share in np.append(np.linspace(0, 1, HOMING_TICKS), np.ones(SETTLING_TICKS)):
+        arm.step(here + share * (goal - here))
+    world.stand()
+    until_s = world.elapsed_s + arm.task.time_limit_s
+    for _ in go_on(world, episode.assembly.pipeline, episode.job.seed, until_s=until_s):
+        pass
+    return world.success_ns is not None
 
 
 def yaw_of(turn: Any) -> float:
@@ -116,13 +149,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def table(result: Mapping[str, Any]) -> str:
     """Markdown: a row a kind, how its failures ended and how many of them the expert saves."""
     lines = [
-        "| kind | episodes | failures | " + " | ".join(FATES) + " | the expert goes on and succeeds |",
-        "|---" * (4 + len(FATES)) + "|",
+        "| kind | episodes | failures | " + " | ".join(FATES) + " | saved by the expert | saved from the start pose |",
+        "|---" * (5 + len(FATES)) + "|",
     ]
     for kind, failures in result["failures"].items():
         counts = [sum(one["fate"] == name for one in failures) for name in FATES]
-        saved = sum(one["expert_succeeds"] for one in failures)
-        cells = [kind, result["episodes"][kind], len(failures), *counts, f"{saved} of {len(failures)}"]
+        saved = [sum(one[f"{who}_succeeds"] for one in failures) for who in ("expert", "policy")]
+        cells = [kind, result["episodes"][kind], len(failures), *counts, *saved]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -42,11 +42,16 @@ def play(
     world.reset(seed)
     if disturbance is not None:
         world.disturb(disturbance)
+    yield from go_on(world, pipeline, seed, until_s=time_limit_s)
+
+
+def go_on(world: SimWorld, pipeline: Pipeline, seed: int, *, until_s: float) -> Iterator[Turn]:
+    """A policy that knows nothing yet takes over an episode as it stands; ``until_s`` is on the episode's time."""
     pipeline.clear()
     pipeline.reset(seed)
     arm = world.arm
     shown: dict[str, Pixels] = {}
-    while world.elapsed_s < time_limit_s and world.success_ns is None:
+    while world.elapsed_s < until_s and world.success_ns is None:
         now = Instant(arm.time_ns, arm.time_ns)
         positions = world.positions()
         images: dict[str, Pixels] = {}

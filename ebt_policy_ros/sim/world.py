@@ -96,8 +96,8 @@ class SimWorld:
         self._waiting.clear()
         self._running.clear()
         self._handed_ns.clear()
-        self._end_ns: int | None = None
-        self._controller = TrajectoryController(self.arm.joint_names, self.arm.positions())
+        self._end_ns: int | None
+        self.stand()
 
     @property
     def elapsed_s(self) -> float:
@@ -175,6 +175,11 @@ class SimWorld:
             return False
         self._end_ns = None
         return True
+
+    def stand(self) -> None:
+        """Forgets the running trajectory: the arm stands where it is."""
+        self._end_ns = None
+        self._controller = TrajectoryController(self.arm.joint_names, self.arm.positions())
 
     def step(self, now_ns: int) -> None:
         """One control period under the target the controller has for ``now_ns``."""

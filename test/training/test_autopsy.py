@@ -1,12 +1,15 @@
 """The autopsy of failures: what they died of is told from where the object ended."""
 
+import importlib.util
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from nodes.tiny_bundle import make_tiny_bundle
 
 from benchmarks import autopsy
+from ebt_policy_ros.training.episodes import Job, Setup, Stage
 
 BEGUN = np.array([(0.01 * place, 0.2, yaw) for place in range(10) for yaw in (-1.5, 0.0, 1.5, 3.12)])
 
@@ -44,29 +47,37 @@ class StandInArm:
     def is_success(self):
         return self.steps >= 5 and not self.hopeless
 
-    def object_pose(self, _name):
-        return np.array([0.1, 0.2, 0.8]), np.eye(3)
-
 
 @pytest.mark.parametrize("hopeless", [False, True])
-def test_the_expert_goes_on_where_the_policy_failed(hopeless):
+def test_the_expert_goes_on_until_it_is_done_or_out_of_time(hopeless):
     arm = StandInArm(hopeless)
-    world = SimpleNamespace(success_ns=None, arm=arm)
-    episode = SimpleNamespace(play=lambda: iter(()), world=world, job=SimpleNamespace(seed=7))
-    found = autopsy.examine(episode)
-    assert found["expert_succeeds"] is not hopeless
-    assert (found["seed"], found["place_m"], found["yaw_rad"]) == (7, [0.1, 0.2, 0.8], 0.0)
+    assert autopsy.expert_goes_on(arm, 7) is not hopeless
     assert arm.steps == (40 if hopeless else 5)
-    world.success_ns = 5
-    assert autopsy.examine(episode) is None
+
+
+@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="needs the simulator")
+def test_a_policy_that_knows_nothing_fails_and_its_end_is_examined(tmp_path):
+    model = make_tiny_bundle(tmp_path / "tiny")
+    stage = Stage()
+    job = Job(Setup(str(model), "lift", {"retry": {"enabled": False}}, time_limit_s=1.0), 0, 3)
+    episode = stage.prepare(job)
+    episode.world.arm.task.time_limit_s = 1.0
+    found = autopsy.examine(episode)
+    stage.close()
+    assert found["expert_succeeds"]
+    assert not found["policy_succeeds"]
+    assert autopsy.fate(found, autopsy.starts("lift")) == "like a start"  # nobody came near the cube
 
 
 def test_the_table_counts_fates(tmp_path, capsys):
-    failures = [{"fate": "fallen", "expert_succeeds": False}, {"fate": "turned", "expert_succeeds": True}]
+    failures = [
+        {"fate": "fallen", "expert_succeeds": False, "policy_succeeds": False},
+        {"fate": "elsewhere", "expert_succeeds": True, "policy_succeeds": False},
+    ]
     result = {"episodes": {"nudge": 60}, "failures": {"nudge": failures}}
     (tmp_path / "can").mkdir()
     (tmp_path / "can" / "autopsy.json").write_text(json.dumps(result))
     assert autopsy.main(["--task", "can", "--only-write", "--results", str(tmp_path)]) == 0
-    assert "| nudge | 60 | 2 | 1 | 1 | 0 | 1 of 2 |" in capsys.readouterr().out
+    assert "| nudge | 60 | 2 | 1 | 1 | 0 | 1 | 0 |" in capsys.readouterr().out
     assert autopsy.main(["--task", "lift", "--only-write", "--results", str(tmp_path)]) == 2
     assert "lift/autopsy.json" in capsys.readouterr().err
