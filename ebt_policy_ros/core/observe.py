@@ -73,6 +73,9 @@ class _Change:
 JOINT_STATES = "joint_states"
 SAMPLED = 16
 """Every so many rows and columns are compared before whole pictures are: most differ there already."""
+ALIVE = 3
+"""Different pictures after which a camera that repeats one counts as frozen; one that never changed may well be a test
+pattern, or look at nothing that moves."""
 
 
 class ObservationBuffer:
@@ -86,6 +89,7 @@ class ObservationBuffer:
         }
         self._joints: deque[JointSample] = deque(maxlen=settings.joint_history)
         self._changes: dict[str, _Change] = {}
+        self._num_pictures: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._counters: Counter[str] = Counter()
 
@@ -104,6 +108,7 @@ class ObservationBuffer:
             history = self._images[camera]
             if self._is_in_order(history, stamp_ns):
                 if not history or not _is_same(history[-1].pixels, pixels):
+                    self._num_pictures[camera] += 1
                     positions = self._joints[-1].positions if self._joints else None
                     self._changes[camera] = _Change(stamp_ns, positions)
                 history.append(_Image(stamp_ns, receive_ns, pixels))
@@ -252,13 +257,13 @@ class ObservationBuffer:
         return None
 
     def _frozen(self) -> Unavailable | None:
-        """The first camera that sends the same picture while the arm moves."""
+        """The first camera that sends the same picture while the arm moves, and has been seen to send others."""
         allowed = self._settings
         if allowed.max_unseen_motion == 0.0 or not self._joints:
             return None
         for camera, change in self._changes.items():
             same_s = (self._images[camera][-1].stamp_ns - change.stamp_ns) * 1e-9
-            if change.positions is None or same_s <= allowed.max_stamp_age_s:
+            if change.positions is None or same_s <= allowed.max_stamp_age_s or self._num_pictures[camera] < ALIVE:
                 continue
             moved = np.abs(self._joints[-1].positions - change.positions)
             if moved.max() > allowed.max_unseen_motion:

@@ -106,7 +106,8 @@ class ObserveSettings(Checked):
     """How far a stamp may lie ahead of ROS time [s] before it counts as another clock's."""
     max_unseen_motion: float = setting(0.1, low=0.0)
     """How far a joint may move [rad or m] while a camera sends the same picture, bit for bit, for longer than
-    ``max_stamp_age_s``: beyond it the camera counts as frozen, whatever its stamps say. 0 never looks."""
+    ``max_stamp_age_s``: beyond it the camera counts as frozen, whatever its stamps say, unless it never sent any other
+    picture. 0 never looks."""
     image_history: int = setting(16, low=1, high=256)
     """Images kept of every camera."""
     joint_history: int = setting(512, low=2, high=8192)

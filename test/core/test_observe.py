@@ -208,11 +208,16 @@ def test_callbacks_and_model_thread_may_meet() -> None:
 
 
 def frozen_front(
-    *, moves: float, pictures: int = 10, changes_at: int = -1, max_unseen_motion: float = 0.1
+    *, moves: float, pictures: int = 10, changes_at: int = -1, max_unseen_motion: float = 0.1, before: int = 2
 ) -> ObservationBuffer:
-    """``pictures`` of both cameras 100 ms apart; the front's stay equal, joint ``b`` moves by ``moves`` altogether."""
+    """``pictures`` of both cameras 100 ms apart; the front's stay equal, joint ``b`` moves by ``moves`` altogether.
+
+    ``before``: other pictures of the front's, before that.
+    """
     settings = ObserveSettings(cameras=("front", "wrist"), max_unseen_motion=max_unseen_motion)
     buffer = ObservationBuffer(settings, ("a", "b"))
+    for index in range(before):
+        buffer.add_image("front", SECOND - 100 * MS * (before - index), SECOND, image(100 + index))
     for index in range(pictures):
         stamp_ns = SECOND + 100 * MS * index
         buffer.add_image("front", stamp_ns, stamp_ns, image(7 if index == changes_at else 0))
@@ -245,6 +250,7 @@ def test_another_picture_ends_it() -> None:
         {"moves": 0.3, "pictures": 6},  # for no longer than a picture may be old
         {"moves": 0.3, "changes_at": 5},
         {"moves": 0.3, "max_unseen_motion": 0.0},
+        {"moves": 0.3, "before": 0},  # a test pattern
     ],
 )
 def test_equal_pictures_are_fine(harmless: dict[str, float]) -> None:
@@ -253,10 +259,10 @@ def test_equal_pictures_are_fine(harmless: dict[str, float]) -> None:
 
 def test_a_frozen_camera_counts_from_the_first_joints_on() -> None:
     buffer = ObservationBuffer(ObserveSettings(cameras=("front",)), ("a",))
-    for index in range(10):
-        stamp_ns = SECOND + 100 * MS * index
-        buffer.add_image("front", stamp_ns, stamp_ns, image(0))
-        if index > 4:
+    for index in range(12):
+        stamp_ns = SECOND + 100 * MS * (index - 2)
+        buffer.add_image("front", stamp_ns, stamp_ns, image(max(0, 2 - index)))
+        if index > 6:
             buffer.add_joints(stamp_ns, stamp_ns, ["a"], [5.0 + 0.05 * index])
     assert lacking(buffer, 900).lack is Lack.FROZEN
 
