@@ -136,7 +136,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for place, job in enumerate(jobs):
         one = found[place]
         if one is not None and job.disturbance is not None:
-            kinds[job.disturbance.kind].append({**one, "fate": fate(one, begun)})
+            kinds[job.disturbance.label].append({**one, "fate": fate(one, begun)})
     weights = {cell["weights_sha256"] for cell in cells.values()}
     return {
         "task": options.task,

@@ -179,6 +179,7 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rescue", description=__doc__.split("\n\n")[0])
     parser.add_argument("--task", required=True)
     parser.add_argument("--model", help="bundle (default: models/<task>)")
+    parser.add_argument("--name", help="of the results and of the table's markers (default: the task)")
     parser.add_argument("--kinds", default=CALM, help="comma separated: calm, and perturbations of ebt-policy eval")
     parser.add_argument("--variants", default=f"{OFF},{ON}", help=f"comma separated: {', '.join(VARIANTS)}")
     parser.add_argument("--episodes", type=int, default=60, help="of every kind")
@@ -189,7 +190,8 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--only-write", action="store_true", help="play nothing")
     parser.add_argument("--document", type=Path, help="Markdown file for the table, between its markers")
     options = parser.parse_args(given)
-    folder = options.results / options.task / "rescue"
+    name = options.name or options.task
+    folder = options.results / name / "rescue"
     try:
         for kind in () if options.only_write else options.kinds.split(","):
             for variant in options.variants.split(","):
@@ -198,7 +200,7 @@ def main(given: list[str] | None = None) -> int:
                     return status
         text = table(load_all(folder, "*.json"))
         if options.document is not None:
-            write_between(options.document, f"rescue {options.task}", text)
+            write_between(options.document, f"rescue {name}", text)
         else:
             print(text)
     except EbtPolicyError as error:

@@ -68,7 +68,7 @@ def watch(episode: Episode) -> Watched:
         watched.chunks.append(minimum.chunk.astype(np.float32))
         watched.energies.append(minimum.energy)
         watched.surprises.append(np.nan if turn.cycle.surprise is None else turn.cycle.surprise)
-    watched.kind = job.disturbance.kind if job.disturbance is not None else CALM
+    watched.kind = job.disturbance.label if job.disturbance is not None else CALM
     if world.disturbed_ns is not None:
         watched.disturbed_s = (world.disturbed_ns - world.began_ns) * 1e-9
     watched.success, watched.duration_s = world.success_ns is not None, world.elapsed_s

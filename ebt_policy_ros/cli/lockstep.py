@@ -38,7 +38,7 @@ def record_episode(episode: Episode, *, is_filmed: bool = False) -> EpisodeRecor
     record.success = world.success_ns is not None
     record.duration_s, record.duration_wall_s = world.elapsed_s, time.monotonic() - began_s
     record.num_rejected = world.num_rejected - rejected_before
-    record.perturbation = None if job.disturbance is None else job.disturbance.kind
+    record.perturbation = None if job.disturbance is None else job.disturbance.label
     if world.disturbed_ns is not None:
         record.perturbed_at_s = (world.disturbed_ns - world.began_ns) / 1e9
     if is_filmed:  # how it ended is seen after the last turn only; the world begins anew with the next episode
@@ -77,9 +77,9 @@ def cycle_record(cycle: Cycle, time_s: float, latency_ms: float) -> CycleRecord:
 def disturbances(text: str | None) -> Callable[[int], Disturbance | None]:
     """Episode index -> its disturbance: none, or those that ``text`` names in turn.
 
-    ``text`` lists kinds or groups of kinds (``GROUPS``, such as ``all`` or ``camera``), each with a severity and a
-    moment of its own where wanted: ``teleport``, ``slip,black:0.5``, ``scene@1.5``. SettingsError for a name that is
-    unknown or a kind that is named twice: results are told apart by kind.
+    ``text`` lists kinds or groups of kinds (``GROUPS``, such as ``all`` or ``camera``), each with a severity, a
+    duration and a moment of its own where wanted: ``teleport``, ``slip,black:0.5~3``, ``scene@1.5``. SettingsError
+    for a name that is unknown or a kind that is named twice: results are told apart by kind.
     """
     if not text:
         return lambda _index: None
@@ -93,7 +93,7 @@ def disturbances(text: str | None) -> Callable[[int], Disturbance | None]:
             )
         for kind in GROUPS.get(asked.kind, (asked.kind,)):
             disturbance = dataclasses.replace(asked, kind=kind)
-            if chosen.setdefault(kind, disturbance) != disturbance:
+            if chosen.setdefault(disturbance.label, disturbance) != disturbance:
                 raise SettingsError(
                     f"perturbations '{text}': expected every kind once, got '{kind}' with different severities or "
                     "moments; play them in runs of their own"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ebt_policy_ros.sim.arm import SimulatedArm
 
 
+GRAMMAR = "kind[:severity][~seconds][@reaching|@seconds]"
+
+
 @dataclass(frozen=True, slots=True)
 class Disturbance:
     """Something that is to happen once in an episode."""
@@ -31,26 +34,38 @@ class Disturbance:
     """Not before this time of the episode [s]; None, and ``within_m`` as well: the kind's own moment."""
     within_m: float | None = None
     """Not before the tool is this near to the object [m]; None: whatever the distance."""
+    lasts_s: float | None = None
+    """Over after this time [s]; None: never."""
 
     @classmethod
     def from_text(cls, text: str) -> Disturbance:
-        """``kind[:severity][@reaching[<metres>] | @<seconds>]``, such as ``teleport``, ``teleport:0.5@reaching0.1``."""
+        """``kind[:severity][~<seconds>][@reaching[<metres>] | @<seconds>]``, such as ``teleport``, ``black~3``,
+        ``teleport:0.5@reaching0.1``."""
         what, _, when = text.strip().partition("@")
+        what, _, lasts = what.partition("~")
         kind, _, severity = what.partition(":")
         try:
-            strength = float(severity) if severity else 1.0
-            if when.startswith("reaching"):
-                return cls(kind, strength, within_m=float(when.removeprefix("reaching") or 0.1))
-            disturbance = cls(kind, strength, at_s=float(when) if when else None)
+            disturbance = cls(
+                kind,
+                float(severity or 1.0),
+                at_s=float(when) if when and not when.startswith("reaching") else None,
+                within_m=float(when.removeprefix("reaching") or 0.1) if when.startswith("reaching") else None,
+                lasts_s=float(lasts) if lasts else None,
+            )
         except ValueError as error:
-            raise MessageError(
-                f"perturbation '{text}': expected kind[:severity][@reaching|@seconds] ({error})"
-            ) from error
-        if not kind or not all(math.isfinite(value) for value in (strength, disturbance.moment.at_s)):
-            raise MessageError(f"perturbation '{text}': expected kind[:severity][@reaching|@seconds]")
-        if strength <= 0.0:
-            raise MessageError(f"perturbation '{text}': expected a severity above 0, got {strength:g}")
+            raise MessageError(f"perturbation '{text}': expected {GRAMMAR} ({error})") from error
+        numbers = (disturbance.severity, disturbance.at_s, disturbance.within_m, disturbance.lasts_s)
+        if not kind or not all(math.isfinite(value) for value in numbers if value is not None):
+            raise MessageError(f"perturbation '{text}': expected {GRAMMAR}")
+        for value, what in ((disturbance.severity, "severity"), (disturbance.lasts_s, "duration")):
+            if value is not None and value <= 0.0:
+                raise MessageError(f"perturbation '{text}': expected a {what} above 0, got {value:g}")
         return disturbance
+
+    @property
+    def label(self) -> str:
+        """What results call it: the kind, with how long it lasts when it passes, such as ``black~3``."""
+        return self.kind if self.lasts_s is None else f"{self.kind}~{self.lasts_s:g}"
 
     @property
     def moment(self) -> Moment:
@@ -110,9 +125,12 @@ class SimWorld:
         kind, known = find_kind(disturbance.kind), self.arm.task.perturbations
         if kind.name not in known:
             raise SettingsError(f"perturbation '{kind.name}': task '{self.arm.task.name}' has {', '.join(known)}")
+        if disturbance.lasts_s is not None and not kind.can_pass:
+            raise SettingsError(f"perturbation '{disturbance.label}': {kind.name} happens at once and cannot pass")
         rng = np.random.default_rng([self.seed, 5, self._num_planned])
         self._num_planned += 1
         perturbation = kind(self.arm, disturbance.severity, rng)
+        perturbation.lasts_s = disturbance.lasts_s
         moment = disturbance.moment if disturbance.has_moment else perturbation.default_moment
         self._waiting.append((moment, perturbation))
         self._disturb_if_due()
@@ -192,6 +210,7 @@ class SimWorld:
         self.arm.step(targets)
         for perturbation in self._running:
             perturbation.step()
+        self._running = [one for one in self._running if one.over_ns is None or self.arm.time_ns < one.over_ns]
         self._disturb_if_due()
         if self.arm.is_success and self.success_ns is None:
             self.success_ns = self.arm.time_ns
@@ -202,6 +221,8 @@ class SimWorld:
                 continue
             self._waiting.remove((moment, perturbation))
             self._running.append(perturbation)
+            if perturbation.lasts_s is not None:
+                perturbation.over_ns = self.arm.time_ns + round(perturbation.lasts_s * 1e9)
             # A late picture is spoilt like any other.
             self._running.sort(key=lambda running: running.family != "time")
             self.disturbed_ns, self.disturbed_kind = self.arm.time_ns, perturbation.name

@@ -49,11 +49,18 @@ class StillArm:
         return rng.integers(20, 220, (48, 48, 3), dtype=np.uint8)
 
 
-def played(arm: Any, kind: str, seed: int = 3, severity: float = 1.0, moment: float | None = None) -> Any:
+def played(
+    arm: Any,
+    kind: str,
+    seed: int = 3,
+    severity: float = 1.0,
+    moment: float | None = None,
+    lasts_s: float | None = None,
+) -> Any:
     """What a policy sees at every tick, beside the truth; and from which tick on the world says it is disturbed."""
     world = SimWorld(arm, "cube", seed, lambda _text: None)
     began_ns = world.began_ns
-    world.disturb(Disturbance(kind, severity, moment))
+    world.disturb(Disturbance(kind, severity, moment, lasts_s=lasts_s))
     seen, truth, stamps = [], [], []
     last: dict[str, Any] = {}
     for _ in range(TICKS):
@@ -82,6 +89,22 @@ def test_senses_lie_from_one_moment_on_and_the_same_way_for_a_seed(kind: str) ->
     assert all(is_same(one, other) for one, other in zip(seen, played(arm, kind)[0], strict=True))
     arm.time_ns = 7_000_000_000
     assert not all(is_same(one, other) for one, other in zip(seen, played(arm, kind, seed=4)[0], strict=True))
+
+
+@pytest.mark.parametrize("kind", SENSES)
+def test_a_fault_of_the_senses_may_pass(kind: str) -> None:
+    seen, truth, _, begin = played(StillArm(), kind, moment=0.25, lasts_s=0.5)
+    lies = [not is_same(one, true) for one, true in zip(seen, truth, strict=True)]
+    assert not any(lies[:begin])
+    assert sum(lies[begin : begin + 10]) >= 9
+    assert not any(lies[begin + 10 :])
+
+
+@pytest.mark.parametrize("kind", sorted(set(PERTURBATIONS) - set(SENSES)))
+def test_what_happens_at_once_cannot_pass(kind: str) -> None:
+    world = SimWorld(StillArm(), "cube", 3, lambda _text: None)
+    with pytest.raises(SettingsError, match=f"{kind}~3.*happens at once"):
+        world.disturb(Disturbance.from_text(f"{kind}~3"))
 
 
 @pytest.mark.parametrize("kind", GROUPS["camera"])
@@ -325,8 +348,12 @@ def test_text_says_kind_severity_and_moment(kind: str) -> None:
     assert Disturbance.from_text(f"{kind}:0.5@1.5") == Disturbance(kind, 0.5, at_s=1.5)
     assert Disturbance.from_text(f"{kind}@reaching0.2") == Disturbance(kind, within_m=0.2)
     assert Disturbance.from_text(f" {kind}@reaching ").moment.within_m == 0.1
-    with pytest.raises(MessageError, match="above 0"):
-        Disturbance.from_text(f"{kind}:0")
+    assert Disturbance.from_text(f"{kind}:0.5~3@1.5") == Disturbance(kind, 0.5, at_s=1.5, lasts_s=3.0)
+    assert Disturbance.from_text(f"{kind}~2.5@reaching").label == f"{kind}~2.5"
+    assert Disturbance.from_text(f"{kind}:2@1").label == kind
+    for wrong, what in (("0", "severity"), ("1~0", "duration"), ("1~-1", "duration")):
+        with pytest.raises(MessageError, match=f"{what} above 0"):
+            Disturbance.from_text(f"{kind}:{wrong}")
 
 
 @pytest.mark.parametrize("kind", SENSES)

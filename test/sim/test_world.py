@@ -105,7 +105,9 @@ def test_an_unknown_disturbance_is_named(world: SimWorld) -> None:
         world.disturb(Disturbance.from_text("earthquake"))
 
 
-@pytest.mark.parametrize("text", ["", "@3", "teleport:strong", "teleport@soon", "teleport@nan", "teleport:inf"])
+@pytest.mark.parametrize(
+    "text", ["", "@3", "teleport:strong", "teleport@soon", "teleport@nan", "teleport:inf", "black~x", "black~nan"]
+)
 def test_a_disturbance_that_cannot_be_read_is_an_error(text: str) -> None:
     with pytest.raises(MessageError):
         Disturbance.from_text(text)

@@ -55,9 +55,15 @@ class Perturbation(ABC):
     """What happens, in one line."""
     severity_text: ClassVar[str]
     """What severity 1 is, and how it scales."""
+    can_pass: ClassVar[bool] = False
+    """Whether it may be over some time after it set in; what happens at once cannot be."""
 
     def __init__(self, arm: SimulatedArm, severity: float, rng: np.random.Generator) -> None:
         self._arm, self._severity, self._rng = arm, severity, rng
+        self.lasts_s: float | None = None
+        """How long it lasts once it has set in [s]; None: to the end of the episode."""
+        self.over_ns: int | None = None
+        """When it will be over [ns, simulated], known once it has set in."""
 
     @property
     def default_moment(self) -> Moment:
@@ -87,7 +93,9 @@ class Perturbation(ABC):
 
 
 class SenseFault(Perturbation):
-    """Something between the arm and the policy that lies from a moment of the episode to its end."""
+    """Something between the arm and the policy that lies from a moment of the episode on: to its end, or for a time."""
+
+    can_pass: ClassVar[bool] = True
 
     def __init__(self, arm: SimulatedArm, severity: float, rng: np.random.Generator) -> None:
         super().__init__(arm, severity, rng)
