@@ -36,6 +36,8 @@ class Assembly:
     calibration: Calibration | None
     minimiser: EnergyMinimiser
     """The runtime that the pipeline asks for chunks."""
+    normaliser: Normaliser
+    """Between its units and the robot's."""
 
 
 def load_robot(robot: str) -> tuple[RobotSettings, ToolChain | None]:
@@ -100,7 +102,7 @@ def assemble_all(
     normaliser = Normaliser(positions=_stats(bundle.positions), actions=_stats(bundle.actions))
     uncertainty = Uncertainty(calibration, bundle.weights_sha256)
     pipeline = Pipeline(minimiser, normaliser, uncertainty, settings, robot)
-    return Assembly(pipeline, settings, robot, bundle.name, directory, calibration, minimiser)
+    return Assembly(pipeline, settings, robot, bundle.name, directory, calibration, minimiser, normaliser)
 
 
 def fit_robot(bundle: Any, robot: RobotSettings, where: Path | str = "bundle") -> RobotSettings:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 
 from ebt_policy_ros.bags.cut import Run, Span, runs, spans
 from ebt_policy_ros.bags.episode import Episode
 from ebt_policy_ros.bags.rows import Rows, Trouble, make_rows
-from ebt_policy_ros.bags.store import type_store
+from ebt_policy_ros.bags.store import explained, type_store
 from ebt_policy_ros.bags.streams import Streams, picture_stamp_ns, read_streams
 from ebt_policy_ros.bags.topics import BagTopics, CutSettings, ResolvedTopics, resolve
 from ebt_policy_ros.bags.write import FACTS_KEY, TASK_KEY
@@ -99,7 +97,7 @@ class Bag:
         self._reader: Reader | None = None
 
     def __enter__(self) -> Bag:
-        with self._explained():
+        with explained(self.path):
             reader = Reader(self.path)
             reader.open()
             self._reader = reader
@@ -140,7 +138,7 @@ class Bag:
         """The first picture of every camera."""
         found: dict[str, Pixels] = {}
         for camera, connection in self._resolved.cameras.items():
-            with self._explained():
+            with explained(self.path):
                 for _, _, data in self._open.messages([connection]):
                     found[camera] = self._decode(connection, data)
                     break
@@ -148,7 +146,7 @@ class Bag:
 
     def plans(self) -> list[Plan]:
         """The episodes that are to be used, without their pictures; why others are not is in ``left_out``."""
-        with self._explained():
+        with explained(self.path):
             streams = read_streams(self._open, self._resolved, self._topics.joint_names, str(self.path))
         self._joint_names = streams.joint_names
         self.left_out: list[str] = []
@@ -178,7 +176,7 @@ class Bag:
     def load(self, plan: Plan, fit: Fit | None = None) -> Recorded:
         """Decodes an episode's pictures; ``fit`` brings each to its final size."""
         rows = plan.rows
-        with self._explained():
+        with explained(self.path):
             images = {camera: self._pictures(plan, camera, fit) for camera in self._resolved.cameras}
         success = None
         if "success" in plan.facts:
@@ -203,25 +201,6 @@ class Bag:
         if self._reader is None:
             raise DatasetError(f"{self.path}: the bag is not open; use it in a with statement")
         return self._reader
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Whatever goes wrong in reading becomes a DatasetError that names the file."""
-        try:
-            yield
-        except DatasetError:
-            raise
-        except FileNotFoundError as error:
-            raise DatasetError(f"{self.path}: a file is missing: {error}") from error
-        except (ReaderError, OSError, EOFError, sqlite3.Error) as error:
-            raise DatasetError(
-                f"{self.path}: cannot be read as a rosbag2 bag: {error} Was the recording cut off? 'ros2 bag reindex' "
-                "makes missing metadata anew; 'mcap recover' saves what a truncated file still has"
-            ) from error
-        except (struct.error, ValueError, IndexError, KeyError, TypeError, AssertionError, MemoryError) as error:
-            raise DatasetError(
-                f"{self.path}: its contents are corrupt ({error!r}); record again, or remove it"
-            ) from error
 
     def _read_facts(self, reader: Reader) -> dict[str, Any]:
         text = (reader.storage.metadata.custom or {}).get(FACTS_KEY)

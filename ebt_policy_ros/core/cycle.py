@@ -76,6 +76,8 @@ class Plan:
     """[ns, ROS time]; None without an observation."""
     raw_score: float | None = None
     """Of this chunk alone; None without a finite one."""
+    newest_ns: Mapping[str, int] = field(default_factory=dict)
+    """Source -> stamp of its newest message when it was thought about [ns, ROS time]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +116,42 @@ class Cycle:
     """Stamp of the observation planned from [ns, ROS time]."""
     number: int = 0
     """Chunk number, counted from 0."""
+    history: History | None = None
+    """What a replay needs; None for a cycle that was not carried out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """When a cycle happened and what had been received by then: enough to repeat it from a recording."""
+
+    event: Event
+    thought_ns: int
+    """When the input was looked at [ns, ROS time]."""
+    acted_ns: int
+    """When the decision was carried out [ns, ROS time]."""
+    newest_ns: Mapping[str, int]
+    """Source (camera or ``joint_states``) -> stamp of its newest message when it was looked at [ns, ROS time]."""
+    acted_joints_ns: int | None
+    """Stamp of the newest joint state when the decision was carried out [ns, ROS time]."""
+    rounds: int = 0
+    """Minimisations of this chunk."""
+    seed: int = 0
+    """Base of its random starts."""
+
+
+class Event(enum.Enum):
+    """What made a cycle, or happened between two."""
+
+    ROUND = "round"
+    """``Pipeline.think`` and ``act``."""
+    WATCH = "watch"
+    """``Pipeline.watch`` found the input stale."""
+    STOP = "stop"
+    RESET = "reset"
+    """``Pipeline.reset`` and ``clear``."""
+    CLEAR = "clear"
+    RETRY = "retry"
+    """``Pipeline.request_retry``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +203,9 @@ def is_finite(minimum: Minimum) -> bool:
     return bool(np.isfinite(minimum.energy) and np.isfinite(minimum.chunk).all())
 
 
-def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertainty: Uncertainty) -> Cycle:
+def report(
+    decision: Decision, plan: Plan, move: Move, resting: State, uncertainty: Uncertainty, history: History | None = None
+) -> Cycle:
     """The cycle that the node publishes; ``resting`` is the state while nothing moves."""
     thought, minimum = plan.thought, plan.thought.minimum
     state = resting
@@ -195,6 +235,7 @@ def report(decision: Decision, plan: Plan, move: Move, resting: State, uncertain
         dropped_points=move.dropped_points,
         observation_stamp_ns=plan.observation_stamp_ns,
         number=plan.number,
+        history=history,
     )
 
 

@@ -10,7 +10,7 @@ import enum
 import threading
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,17 @@ class JointSample:
     """(D,) [rad or m]."""
     velocities: Floats | None
     """(D,) [rad/s or m/s] when the message had them for all joints."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """All that the buffer says at one moment."""
+
+    seen: Observation | Unavailable
+    joints: JointSample | None
+    """The newest, however old."""
+    newest_ns: Mapping[str, int]
+    """Source (camera or ``joint_states``) -> stamp of its newest message [ns, ROS time]; those that were seen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,13 +178,23 @@ class ObservationBuffer:
 
     def observe(self, now: Instant) -> Observation | Unavailable:
         """The newest images within the allowed skew of each other, with the joints at the stamp of the newest one."""
+        return self.look(now).seen
+
+    def look(self, now: Instant) -> Look:
+        """``observe``, and what it was made from."""
         with self._lock:
             images = {camera: tuple(history) for camera, history in self._images.items()}
             joints = tuple(self._joints)
             frozen = self._frozen()
-        trouble = self._trouble(images, joints, now) or frozen
-        if trouble is not None:
-            return trouble
+        newest = {camera: history[-1].stamp_ns for camera, history in images.items() if history}
+        newest.update({JOINT_STATES: joints[-1].stamp_ns} if joints else {})
+        seen = self._trouble(images, joints, now) or frozen or self._matched(images, joints, now)
+        return Look(seen, joints[-1] if joints else None, newest)
+
+    def _matched(
+        self, images: dict[str, tuple[_Image, ...]], joints: tuple[JointSample, ...], now: Instant
+    ) -> Observation | Unavailable:
+        """The newest set of fresh sources whose stamps lie within the allowed skew."""
         skew_ns = round(self._settings.max_skew_s * 1e9)
         chosen = _newest_set(images, skew_ns) if images else {}
         if chosen is None:

@@ -14,6 +14,8 @@ import numpy as np
 
 from ebt_policy_ros.core.cycle import (
     Cycle,
+    Event,
+    History,
     Move,
     Plan,
     State,
@@ -87,14 +89,16 @@ class Pipeline:
         self._used_up_ns: int | None = None  # when the running plan is to be replaced; before that, it is looked at
         self._planned_stamp_ns: int | None = None
         self._recent = Recent(settings.period_ns)
+        self._joints_now: JointSample | None = None  # the newest when the present act began
         self._more_s = 0.0  # about the longest that a further round of thought took lately
 
     # ---- the flow ----------------------------------------------------------------------------------------------
 
-    def think(self, now: Instant, clock: Callable[[], float] | None = None) -> Plan:
+    def think(self, now: Instant, clock: Callable[[], float] | None = None, *, max_rounds: int | None = None) -> Plan:
         """Observe, minimise and decide: slow, on the model thread; changes nothing that ``act`` does not commit.
 
         ``clock``: seconds of a steady clock, by which the deadline is kept; None: thinking takes no time (lockstep).
+        ``max_rounds``: minimise no more often (a replay knows for how many there was time).
         """
         passed_s = _stopwatch(clock)
         seen, plan = self._look(now)
@@ -121,6 +125,7 @@ class Pipeline:
             if thought.rounds > 1:
                 self._more_s = max(0.9 * self._more_s, passed_s() - begun_s)
             has_time = passed_s() + self._more_s <= self.settings.minimise.deadline_s
+            has_time = has_time and (max_rounds is None or thought.rounds < max_rounds)
             evidence = replace(evidence, may_think=thought.gained and has_time)
             decision = decide(evidence, plan.memory, self.settings.retry)
         self._counters["deadlines_missed"] += passed_s() > self.settings.minimise.deadline_s
@@ -141,7 +146,8 @@ class Pipeline:
                 self._counters["void_plans"] += 1
                 return Cycle(self._resting(), None, reason="the plan is void: stopped or reset meanwhile")
             self._schedule.advance(now.ros_ns)
-            decision = plan.decision
+            decision, thought_ns = plan.decision, plan.evidence.now_ns
+            self._joints_now = self._buffer.latest_joints()
             move = self._carry_out(decision, plan, now)
             if move.refused:
                 self._counters[f"refused_{move.refused_limit}"] += 1
@@ -155,7 +161,8 @@ class Pipeline:
             if plan.raw_score is not None and plan.observation_stamp_ns is not None:
                 self._recent.score(plan.observation_stamp_ns, plan.raw_score)
             self._set_due(decision, plan, move, now)
-            return report(decision, plan, move, self._resting(), self._uncertainty)
+            history = self._history(Event.ROUND, plan, thought_ns, now)
+            return report(decision, plan, move, self._resting(), self._uncertainty, history)
 
     def _carry_out(self, decision: Decision, plan: Plan, now: Instant) -> Move:
         """The decision as a safe command from the splice on."""
@@ -314,13 +321,13 @@ class Pipeline:
             seen, plan = self._look(now)
             if isinstance(seen, Observation) or not self._schedule.is_moving(now.ros_ns) or self._is_braking:
                 return None
-            return self._halt(Hold(seen.reason, waits_for_input=True), plan, now)
+            return self._halt(Hold(seen.reason, waits_for_input=True), plan, now, Event.WATCH)
 
     def stop(self, now: Instant) -> Cycle:
         """Brake to rest now; a plan still being thought about is void. The next round may start anew."""
         with self._lock:
             self._retry_requested = False
-            return self._halt(Hold("stopped"), self._look(now)[1], now)
+            return self._halt(Hold("stopped"), self._look(now)[1], now, Event.STOP)
 
     def request_retry(self) -> None:
         """Retreat and try again at the next round; without effect after giving up."""
@@ -335,6 +342,11 @@ class Pipeline:
             self._memory, self._retry_requested = Memory(), False
             self._recent.forget_scores()
             self._forget_plans()
+
+    def continue_from(self, seed: int, number: int) -> None:
+        """The next chunk is ``number`` of a run with this base seed (a recording that begins in the middle of one)."""
+        with self._lock:
+            self._seed, self._number = replace(self.settings.minimise, seed=seed).seed, number
 
     def clear(self) -> None:
         """Forget buffers and the running trajectory (a clock that jumped back, a new episode); a give-up stays."""
@@ -357,8 +369,8 @@ class Pipeline:
 
     def _look(self, now: Instant) -> tuple[Observation | Unavailable, Plan]:
         """The input, and a plan in which nothing has been thought yet."""
-        seen = self._buffer.observe(now)
-        joints = self._buffer.latest_joints()
+        look = self._buffer.look(now)
+        seen, joints = look.seen, look.joints
         with self._lock:
             command = self._schedule.command_at(joints.stamp_ns) if joints is not None else None
             evidence = Evidence(
@@ -373,16 +385,18 @@ class Pipeline:
                 and holds_nothing(self.robot, command[0], joints.positions),
             )
             undecided = ThinkMore("nothing thought yet")
-            return seen, Plan(self._number, self._generation, evidence, self._memory, undecided, Thought())
+            plan = Plan(self._number, self._generation, evidence, self._memory, undecided, Thought())
+            return seen, replace(plan, newest_ns=look.newest_ns)
 
     def _blind_score(self, seen: Observation | Unavailable) -> float | None:
         """The score without thought: the highest once the input has gone, since nothing is known any more."""
         has_lost = isinstance(seen, Unavailable) and seen.lack is not Lack.NOT_YET_SEEN
         return 1.0 if has_lost and self._uncertainty.calibration is not None else None
 
-    def _halt(self, hold: Hold, plan: Plan, now: Instant) -> Cycle:
+    def _halt(self, hold: Hold, plan: Plan, now: Instant, event: Event) -> Cycle:
         """Brake whatever the model thread is at (locked); doubt is neither added nor forgotten."""
         self._schedule.advance(now.ros_ns)
+        self._joints_now = self._buffer.latest_joints()
         move = self._brake(now)
         self._forget_plans()
         if hold.waits_for_input:
@@ -390,7 +404,12 @@ class Pipeline:
         if move.command is not None:
             self._schedule.accept(move.command, now.ros_ns)
             self._is_braking = True
-        return report(hold, plan, move, self._resting(), self._uncertainty)
+        history = self._history(event, plan, plan.evidence.now_ns, now)
+        return report(hold, plan, move, self._resting(), self._uncertainty, history)
+
+    def _history(self, event: Event, plan: Plan, thought_ns: int, now: Instant) -> History:
+        joints_ns = None if self._joints_now is None else self._joints_now.stamp_ns
+        return History(event, thought_ns, now.ros_ns, plan.newest_ns, joints_ns, plan.thought.rounds, self._seed)
 
     def _forget_plans(self) -> None:
         self._generation += 1
@@ -411,8 +430,8 @@ class Pipeline:
         return replace(thought, change=change, surprise=float(surprise) if np.isfinite(surprise) else None)
 
     def _measured(self, now: Instant) -> JointSample | None:
-        """The newest joint state while it is fresh enough to compare with or start from."""
-        joints, allowed = self._buffer.latest_joints(), self.settings.observe
+        """The joint state of this act while it is fresh enough to compare with or start from."""
+        joints, allowed = self._joints_now, self.settings.observe
         if joints is None or now.ros_ns - joints.stamp_ns > allowed.max_stamp_age_s * 1e9:
             return None
         return joints if now.steady_ns - joints.receive_ns <= allowed.max_receive_age_s * 1e9 else None

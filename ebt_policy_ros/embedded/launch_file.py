@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -251,6 +252,32 @@ def _node(element: Element, context: _Context) -> None:
     )
 
 
+def _process(element: Element, context: _Context) -> None:
+    """``<executable cmd="...">``: any program, split as ros2 launch does, without a shell."""
+    element.allow("cmd", "name", "output", "cwd", "if", "unless")
+    environment = dict(context.scope.environment)
+    for child in element.children:
+        if not _is_wanted(child, context):
+            continue
+        if child.tag != "env":
+            raise UnsupportedError(f"{child.where}: <{child.tag}> in <executable> is not supported without ROS 2")
+        child.allow("name", "value", "if", "unless")
+        environment[context.text(child, "name")] = context.text(child, "value")
+    command = shlex.split(context.text(element, "cmd"))
+    if not command or shutil.which(command[0], path=environment.get("PATH")) is None:
+        raise UnsupportedError(f"{element.where}: '{command[0] if command else ''}' is not installed here")
+    context.processes.append(
+        ProcessDescription(
+            label=f"{context.text(element, 'name', Path(command[0]).name)}-{len(context.processes) + 1}",
+            command=command,
+            environment=environment,
+            output=context.text(element, "output", "log"),
+            cwd=context.text(element, "cwd", "") or None,
+            where=element.where,
+        )
+    )
+
+
 def _node_child(
     child: Element,
     context: _Context,
@@ -333,4 +360,5 @@ _ACTIONS = {
     "set_remap": _set_remap,
     "set_parameter": _set_parameter,
     "node": _node,
+    "executable": _process,
 }

@@ -3,7 +3,9 @@
 Keys of a chunk's status (``~/status``), all values text: state, attempt, steps, network_evaluations, energy,
 energy_trace, uncertainty, threshold, what the uncertainty is made of (expected_error, unfamiliarity, change, motion),
 surprise, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>, dropped_points, reason, enabled, commanded, chunk,
-observation_stamp_ns. A number that does not exist is an empty text.
+observation_stamp_ns, command_start_ns (the trajectory's stamp). What a replay needs: event, thought_ns, acted_ns,
+newest_ns (``source=stamp`` with spaces between), acted_joints_ns, rounds, seed. A number that does not exist is an
+empty text.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ebt_policy_ros.core.pipeline import Cycle, State
+from ebt_policy_ros.core.cycle import Cycle, Event, History, State
+from ebt_policy_ros.core.errors import MessageError
 from ebt_policy_ros.core.uncertainty import motion
 from ebt_policy_ros.messages.stamps import set_stamp_ns
 
@@ -57,12 +60,50 @@ def cycle_values(
         "dropped_points": str(cycle.dropped_points),
         "enabled": str(enabled).lower(),
         "commanded": str(commanded).lower(),
-        "observation_stamp_ns": "" if cycle.observation_stamp_ns is None else str(cycle.observation_stamp_ns),
+        "observation_stamp_ns": _stamp(cycle.observation_stamp_ns),
+        "command_start_ns": _stamp(None if cycle.command is None else cycle.command.start_ns),
     }
+    if cycle.history is not None:
+        values.update(history_values(cycle.history))
     if cycle.minimum is not None:
         values.update({term: _number(value) for term, value in cycle.minimum.terms.items()})
     values.update({f"clamps.{limit}": str(count) for limit, count in cycle.clamps.items() if count})
     return values
+
+
+def history_values(history: History) -> dict[str, str]:
+    """What a replay needs of a cycle, as text."""
+    return {
+        "event": history.event.value,
+        "thought_ns": str(history.thought_ns),
+        "acted_ns": str(history.acted_ns),
+        "newest_ns": " ".join(f"{source}={stamp_ns}" for source, stamp_ns in history.newest_ns.items()),
+        "acted_joints_ns": _stamp(history.acted_joints_ns),
+        "rounds": str(history.rounds),
+        "seed": str(history.seed),
+    }
+
+
+def read_history(values: Mapping[str, str]) -> History | None:
+    """The history in a status's values; None when it has none (a status of another node, or of an older one).
+
+    MessageError when it has one that makes no sense.
+    """
+    if "event" not in values:
+        return None
+    try:
+        newest = dict(part.rsplit("=", 1) for part in values["newest_ns"].split())
+        return History(
+            Event(values["event"]),
+            int(values["thought_ns"]),
+            int(values["acted_ns"]),
+            {source: int(stamp_ns) for source, stamp_ns in newest.items()},
+            int(values["acted_joints_ns"]) if values["acted_joints_ns"] else None,
+            int(values["rounds"]),
+            int(values["seed"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise MessageError(f"status: expected the history of a cycle, got {dict(values)} ({error!r})") from error
 
 
 def cycle_level(cycle: Cycle, status_class: Any) -> Any:
@@ -100,6 +141,10 @@ def read_values(array: Any, name: str | None = None) -> dict[str, str]:
         if name is None or str(status.name) == name:
             return {str(pair.key): str(pair.value) for pair in status.values}
     return {}
+
+
+def _stamp(stamp_ns: int | None) -> str:
+    return "" if stamp_ns is None else str(stamp_ns)
 
 
 def _number(value: float | None) -> str:

@@ -17,8 +17,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import SetBool, Trigger
 
 from ebt_policy_ros.assemble import Assembly, assemble_all, load_robot
+from ebt_policy_ros.core.cycle import Cycle, Event, History, State
 from ebt_policy_ros.core.errors import EbtPolicyError
-from ebt_policy_ros.core.pipeline import Cycle, State
 from ebt_policy_ros.core.types import Instant
 from ebt_policy_ros.messages.status import diagnostic_array
 from ebt_policy_ros.nodes.diagnosis import diagnose
@@ -222,6 +222,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             self._assembly.pipeline.reset()
             # Whoever resets may have moved the arm or the scene: nothing seen before counts any more.
             self._assembly.pipeline.clear()
+            self._tell(Event.RESET)
         if self._active:
             self._worker.resume()
         response.success, response.message = True, "attempts, doubt and buffers are forgotten"
@@ -232,6 +233,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             response.success, response.message = False, "the node is not active"
             return response
         self._assembly.pipeline.request_retry()
+        self._tell(Event.RETRY)
         self._worker.wake()
         response.success, response.message = True, "a retry is asked for"
         return response
@@ -239,7 +241,17 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
     def _on_clock_jump(self, jump: Any) -> None:
         if self._assembly is not None:
             self._assembly.pipeline.clear()
+            self._tell(Event.CLEAR)
             self.get_logger().warning(f"ROS time jumped by {jump.delta.nanoseconds / 1e9:.3f} s: buffers are cleared")
+
+    def _tell(self, event: Event) -> None:
+        """Says on ``~/status`` what happened between two rounds, for whoever replays a recording."""
+        if self._reporter is None:
+            return
+        now, last = self._now(), self._last
+        state = last.state if event is Event.RETRY and last is not None else State.WAITING
+        cycle = Cycle(state, None, reason=event.value, history=History(event, now.ros_ns, now.ros_ns, {}, None))
+        self._reporter.report(Round(cycle, 0.0), enabled=self._enabled, commanded=False, now_ns=now.ros_ns)
 
     def _check_parameters(self, parameters: list[Any]) -> Any:
         result = check_parameters(parameters)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebt_policy_ros.core.cycle import chunk_seed
+from ebt_policy_ros.core.cycle import Event, chunk_seed
 from ebt_policy_ros.core.errors import MessageError, SettingsError
 from ebt_policy_ros.core.normalise import Normaliser, Stats
 from ebt_policy_ros.core.pipeline import Cycle, Pipeline, State
@@ -189,6 +189,42 @@ def test_a_camera_that_freezes_holds_the_arm_and_says_that_nothing_is_known() ->
     assert states(bench.run(60)) == ["running"]
     np.testing.assert_allclose(bench.positions, [1.9, 2.9, 0.04], atol=5e-3)
     commands_are_sound(bench)
+
+
+def test_a_cycle_says_what_it_takes_to_repeat_it() -> None:
+    bench = Bench(ScriptedMinimiser())
+    bench.run(3)
+    bench.feed()
+    plan = bench.pipeline.think(bench.now)
+    thought_ns = bench.now_ns
+    bench.now_ns += PERIOD
+    bench.steady_ns += PERIOD
+    bench.feed()
+    history = bench.pipeline.act(plan, bench.now).history
+    assert history is not None
+    assert (history.event, history.thought_ns, history.acted_ns) == (Event.ROUND, thought_ns, bench.now_ns)
+    assert history.newest_ns == {"front": thought_ns, "joint_states": thought_ns}
+    assert (history.acted_joints_ns, history.rounds) == (bench.now_ns, 1)
+    stopped = bench.pipeline.stop(bench.now).history
+    assert stopped is not None
+    assert (stopped.event, stopped.rounds) == (Event.STOP, 0)
+
+
+def test_a_replay_thinks_no_more_often_than_there_was_time_for() -> None:
+    def rounds(max_rounds: int | None) -> int:
+        bench = Bench(ScriptedMinimiser(raw=50.0, raw_after_thought=40.0))  # doubtful, and a little less after thought
+        bench.feed()
+        return bench.pipeline.think(bench.now, max_rounds=max_rounds).thought.rounds
+
+    assert rounds(None) > 1
+    assert rounds(1) == 1
+
+
+def test_chunks_are_numbered_from_where_a_recording_begins() -> None:
+    bench = Bench(ScriptedMinimiser())
+    bench.pipeline.continue_from(7, 40)
+    cycle = bench.run(1)[0]
+    assert (cycle.number, cycle.history.seed if cycle.history else None) == (40, 7)
 
 
 def test_a_simulator_that_dies_with_its_clock_is_noticed_by_steady_time() -> None:

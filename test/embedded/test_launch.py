@@ -114,6 +114,35 @@ def test_our_nodes_run_with_this_interpreter(write: Write) -> None:
     assert process.command[3].endswith(":policy_node")
 
 
+def test_any_program_can_be_started(write: Write) -> None:
+    body = """
+    <arg name="what" default="two words"/>
+    <executable cmd="echo --rate 2 '$(var what)'" output="screen"><env name="MODE" value="x"/></executable>
+    <executable cmd="nothing-like-it" if="false"/>
+    """
+    (process,) = processes(write(body))
+    assert process.command == ["echo", "--rate", "2", "two words"]
+    assert (process.label, process.output, process.environment["MODE"]) == ("echo-1", "screen", "x")
+
+
+@pytest.mark.parametrize(("simulated", "clock"), [("false", ["--clock", "100"]), ("true", [])])
+def test_a_replay_plays_the_bag_beside_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: str, clock: list[str]
+) -> None:
+    from ebt_policy_ros.resources import find_resource
+
+    (tmp_path / "ros2").write_text("#!/bin/sh\n")
+    (tmp_path / "ros2").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    node, player = processes(find_resource("launch/replay.launch.xml"), bag="my_bag", simulated=simulated)
+    assert "enabled_on_activate:=false" in node.command
+    assert player.command[:6] == ["ros2", "bag", "play", "my_bag", "--rate", "1.0"]
+    topics = player.command[player.command.index("--topics") + 1 :]
+    assert ("/clock" in topics) == (simulated == "true")
+    assert "/joint_trajectory" not in topics
+    assert player.command[6 : 6 + len(clock)] == clock
+
+
 @pytest.mark.parametrize("name", ["demo", "policy"])
 def test_the_launch_files_of_the_package_are_understood(name: str) -> None:
     from ebt_policy_ros.resources import find_resource
@@ -127,7 +156,10 @@ def test_the_launch_files_of_the_package_are_understood(name: str) -> None:
     ("body", "error", "words"),
     [
         ('<node pkg="tools" exec="show" launch-prefix="gdb"/>', UnsupportedError, ["it.launch.xml:2", "launch-prefix"]),
-        ("\n<executable cmd='ls'/>", UnsupportedError, ["it.launch.xml:3", "<executable>"]),
+        ("\n<executable cmd='no-such-program -a'/>", UnsupportedError, ["it.launch.xml:3", "'no-such-program'"]),
+        ("<executable cmd='ls' shell='true'/>", UnsupportedError, ["it.launch.xml:2", "shell"]),
+        ("<executable cmd='ls'><param name='a' value='1'/></executable>", UnsupportedError, ["<param>"]),
+        ("<executable/>", SettingsError, ["'cmd'"]),
         ('<let name="a" value="$(eval 1+1)"/>', UnsupportedError, ["eval"]),
         ('<include file="other.launch.py"/>', UnsupportedError, ["other.launch.py"]),
         ('<node pkg="nowhere" exec="show"/>', UnsupportedError, ["nowhere", "show"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ebt_policy_ros.core.cycle import Cycle, Event, History, State
 from ebt_policy_ros.core.errors import MessageError
-from ebt_policy_ros.core.pipeline import Cycle, State
 from ebt_policy_ros.core.types import ActionChunk
 from ebt_policy_ros.messages import ToolChain, plan_markers, read_trajectory, trajectory_message
 from ebt_policy_ros.messages.markers import energy_colour
-from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array, read_values
+from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array, read_history, read_values
 
 from .safe_chunks import JOINTS, safe_chunk
 
@@ -126,6 +127,19 @@ def test_colour_goes_from_green_over_yellow_to_red_and_is_blue_without_calibrati
     assert energy_colour(None, math.nan)[2] == 1.0
 
 
+@pytest.mark.parametrize("joints_ns", [None, 41])
+def test_what_a_replay_needs_reads_back_as_it_was(joints_ns: int | None) -> None:
+    history = History(Event.ROUND, 45, 46, {"front": 40, "a=b": 2, "joint_states": 44}, joints_ns, rounds=3, seed=7)
+    cycle = Cycle(State.RUNNING, safe_chunk(), history=history)
+    values = cycle_values(cycle, enabled=True, commanded=True, think_ms=1.0, latency_ms=None, stamp_age_ms=None)
+    read = read_history(values)
+    assert read is not None
+    assert dataclasses.asdict(read) == dataclasses.asdict(history)
+    assert values["command_start_ns"] == str(safe_chunk().start_ns)
+    with pytest.raises(MessageError, match="history of a cycle"):
+        read_history({**values, "thought_ns": "soon"})
+
+
 def test_status_says_everything_as_text_and_reads_back() -> None:
     cycle = Cycle(State.HOLDING, None, energy=math.nan, reason="camera 'front' is silent", clamps={"velocity": 3})
     values = cycle_values(cycle, enabled=True, commanded=False, think_ms=1.5, latency_ms=None, stamp_age_ms=2.0)
@@ -136,6 +150,7 @@ def test_status_says_everything_as_text_and_reads_back() -> None:
     assert (read["state"], read["reason"], read["energy"], read["latency_ms"]) == ("holding", cycle.reason, "", "")
     assert (read["clamps"], read["clamps.velocity"], read["enabled"], read["commanded"]) == ("3", "3", "true", "false")
     assert read_values(array, "another") == {}
+    assert read_history(read) is None
     assert cycle_level(cycle, Status) == Status.WARN
     assert cycle_level(Cycle(State.GIVEN_UP, None), Status) == Status.ERROR
     assert cycle_level(Cycle(State.RUNNING, None), Status) == Status.OK

@@ -1,0 +1,106 @@
+"""``replay --record``: the bag that was replayed, and beside it what the replay planned, for RViz and PlotJuggler."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ebt_policy_ros.assemble import Assembly, load_robot
+from ebt_policy_ros.bags.record import BagRecorder
+from ebt_policy_ros.bags.timeline import Timeline
+from ebt_policy_ros.cli.replay_run import Replayed
+from ebt_policy_ros.core.errors import DatasetError
+from ebt_policy_ros.messages import plan_markers, trajectory_message
+from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
+
+PREFIX = "/replay"
+
+
+class ReplayBag:
+    """A bag directory, or with the suffix .mcap one file; DatasetError when it is there already."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+        self._is_file = self._path.suffix == ".mcap"
+        if self._path.exists():
+            raise DatasetError(f"{self._path} exists already; recordings overwrite nothing, name a new one")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(dir=self._path.parent, prefix=".replay-")) if self._is_file else None
+        self._bag = BagRecorder(self._path if self._folder is None else self._folder / "bag")
+        self._log_of: dict[int, int] = {}
+        self._log_ns = 0
+
+    def __enter__(self) -> ReplayBag:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bag.close()
+        if self._folder is not None:
+            if error is None:
+                next((self._folder / "bag").glob("*.mcap")).replace(self._path)
+            shutil.rmtree(self._folder)
+
+    def copy(self, timeline: Timeline) -> None:
+        """Everything that ``timeline`` has."""
+        for heard in timeline.messages():
+            self._log_of.setdefault(heard.stamp_ns, heard.log_ns)
+        for connection in timeline.connections:
+            self._bag.add_topic(connection.topic, connection.msgtype)
+        for connection, log_ns, data in timeline.raw():
+            self._bag.write(connection.topic, log_ns, bytes(data))
+
+    def add(self, rounds: Sequence[Replayed], assembly: Assembly, robot: str = "panda_sim") -> None:
+        """What the replay planned, under /replay, at the times of what it was planned from."""
+        import ebt_policy_ros.embedded
+
+        ebt_policy_ros.embedded.install()
+        from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+        from geometry_msgs.msg import Point
+        from std_msgs.msg import Float64
+        from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+        from visualization_msgs.msg import Marker, MarkerArray
+
+        chain = load_robot(robot)[1]
+        classes = (DiagnosticArray, DiagnosticStatus, KeyValue)
+        for one in rounds:
+            cycle = one.cycle
+            if cycle is None:
+                continue
+            self._log_ns = max(self._log_ns, self._log_of.get(cycle.observation_stamp_ns or one.time_ns, self._log_ns))
+            values = cycle_values(
+                cycle, enabled=False, commanded=False, think_ms=one.think_ms, latency_ms=None, stamp_age_ms=None
+            )
+            text = cycle.state.value + (f": {cycle.reason}" if cycle.reason else "")
+            status = ("replay: chunk", assembly.robot.name, cycle_level(cycle, DiagnosticStatus), text, values)
+            self._write("status", diagnostic_array(classes, one.time_ns, [status]))
+            for name, value in (("energy", cycle.energy), ("uncertainty", cycle.uncertainty)):
+                if value is not None:
+                    self._write(name, Float64(data=float(value)))
+            if cycle.command is None:
+                continue
+            self._write("joint_trajectory", trajectory_message(cycle.command, JointTrajectory, JointTrajectoryPoint))
+            if chain is not None:
+                markers = plan_markers(
+                    cycle.command,
+                    chain,
+                    energy=cycle.energy,
+                    uncertainty=cycle.uncertainty,
+                    threshold=cycle.threshold,
+                    array_class=MarkerArray,
+                    marker_class=Marker,
+                    point_class=Point,
+                )
+                self._write("plan", markers)
+
+    def _write(self, name: str, message: Any) -> None:
+        from rclpy.serialization import serialize_message
+
+        kind = type(message)
+        self._bag.add_topic(f"{PREFIX}/{name}", f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}")
+        self._bag.write(f"{PREFIX}/{name}", self._log_ns, serialize_message(message))
