@@ -25,6 +25,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "measure a bundle's uncertainty score and store its threshold"),
     "bench": ("bench", "how long a chunk takes, against diffusion and regression on the same trunk"),
     "replay": ("replay", "a bag through the pipeline again: the same chunks? another bundle's?"),
+    "check": ("check", "what does not fit between robot file, bundle, URDF and parameters, by name"),
     "launch": ("launch", "start a *.launch.xml file without ROS 2"),
 }
 """Subcommand -> (module in this package, one line of help). A module is imported only when its command is used."""

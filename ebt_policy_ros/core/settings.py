@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -266,3 +267,17 @@ class PipelineSettings(Checked):
     def with_changes(self, **changes: Any) -> PipelineSettings:
         """A copy with other values, checked again."""
         return dataclasses.replace(self, **changes)
+
+
+SECTIONS: Mapping[str, type[Checked]] = {
+    "observe": ObserveSettings,
+    "minimise": MinimiseSettings,
+    "retry": RetrySettings,
+    "safety": SafetySettings,
+    "schedule": ScheduleSettings,
+}
+"""Settings by the name under which parameters, overrides and files have them: ``<section>.<field>``."""
+FROM_BUNDLE = frozenset(
+    {"minimise.steps", "minimise.starts", "minimise.more_steps", "minimise.more_starts", "schedule.execute_steps"}
+)
+"""Settings of which 0 means the bundle's own value, where a parameter sets them."""

@@ -13,29 +13,8 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
-from ebt_policy_ros.core.checked import Checked
 from ebt_policy_ros.core.errors import SettingsError
-from ebt_policy_ros.core.settings import (
-    MinimiseSettings,
-    ObserveSettings,
-    RetrySettings,
-    SafetySettings,
-    ScheduleSettings,
-)
-
-SECTIONS: Mapping[str, type[Checked]] = {
-    "observe": ObserveSettings,
-    "minimise": MinimiseSettings,
-    "retry": RetrySettings,
-    "safety": SafetySettings,
-    "schedule": ScheduleSettings,
-}
-"""Parameters ``<section>.<field>``; they take effect at configure."""
-
-FROM_BUNDLE = frozenset(
-    {"minimise.steps", "minimise.starts", "minimise.more_steps", "minimise.more_starts", "schedule.execute_steps"}
-)
-"""Zero, the default, means the bundle's own value."""
+from ebt_policy_ros.core.settings import FROM_BUNDLE, SECTIONS
 
 _NOT_PARAMETERS = frozenset({"observe.cameras"})
 """Known from the bundle; their topics are the parameters ``cameras.<name>.topic``."""
