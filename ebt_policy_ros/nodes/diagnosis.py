@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -13,11 +14,19 @@ from ebt_policy_ros.nodes.inputs import Inputs
 
 
 def diagnose(
-    assembly: Assembly | None, inputs: Inputs | None, last: Cycle | None, *, active: bool, enabled: bool, faults: int
+    assembly: Assembly | None,
+    inputs: Inputs | None,
+    last: Cycle | None,
+    *,
+    active: bool,
+    enabled: bool,
+    faults: int,
+    incompatible: Mapping[str, int],
 ) -> tuple[Any, str, dict[str, str]]:
     """(level, text, values): the lifecycle in a word, what was received and refused, and the pipeline's counters.
 
-    The level is that of the last chunk (ERROR after a give-up); faults and refused messages make it WARN at least.
+    The level is that of the last chunk (ERROR after a give-up); faults, refused messages and endpoints of another QoS
+    make it WARN at least.
     """
     values = {"enabled": str(enabled).lower(), "faults": str(faults)}
     if assembly is None or inputs is None:
@@ -29,10 +38,11 @@ def diagnose(
         values[f"{source}.received"] = str(inputs.received[source])
         values[f"{source}.refused"] = str(inputs.refused[source])
     values.update({name: str(count) for name, count in assembly.pipeline.counters().items()})
+    values.update({name: str(count) for name, count in incompatible.items()})
     if not active:
         return DiagnosticStatus.OK, "inactive", values
     level = DiagnosticStatus.OK if last is None else cycle_level(last, DiagnosticStatus)
-    if level == DiagnosticStatus.OK and (faults or any(inputs.refused.values())):
+    if level == DiagnosticStatus.OK and (faults or incompatible or any(inputs.refused.values())):
         level = DiagnosticStatus.WARN
     if last is None:
         return level, "active", values

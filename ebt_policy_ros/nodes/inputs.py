@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.pipeline import Pipeline
 from ebt_policy_ros.messages import decode_image, read_joint_state, read_stamp_ns
+from ebt_policy_ros.nodes.incompatible import Incompatible
 from ebt_policy_ros.nodes.parameters import declare_camera
 
 _MAX_REASONS = 50
@@ -24,8 +25,16 @@ _MAX_REASONS = 50
 class Inputs:
     """Feeds a pipeline from the graph. What cannot be read is counted, and logged once per reason."""
 
-    def __init__(self, node: Any, pipeline: Pipeline, joint_names: Sequence[str], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Any,
+        pipeline: Pipeline,
+        joint_names: Sequence[str],
+        wake: Callable[[], None],
+        incompatible: Incompatible,
+    ) -> None:
         self._node = node
+        self._incompatible = incompatible
         self._pipeline = pipeline
         self._joint_names = tuple(joint_names)
         self._wake = wake
@@ -64,6 +73,7 @@ class Inputs:
             topic,
             callback,
             quality,
+            event_callbacks=self._incompatible.for_subscription(topic),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._subscriptions.append(subscription)

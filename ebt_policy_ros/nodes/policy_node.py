@@ -22,6 +22,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.types import Instant
 from ebt_policy_ros.messages.status import diagnostic_array
 from ebt_policy_ros.nodes.diagnosis import diagnose
+from ebt_policy_ros.nodes.incompatible import Incompatible
 from ebt_policy_ros.nodes.inputs import Inputs
 from ebt_policy_ros.nodes.parameters import check_parameters, declare_parameters, setting_overrides
 from ebt_policy_ros.nodes.reporter import DIAGNOSTIC_CLASSES, Reporter
@@ -49,6 +50,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         self._finalised = False
         self._last: Cycle | None = None
         self._faults = 0
+        self._incompatible = Incompatible(self)
         # Before the declarations: what a parameter file or the command line says is checked, too.
         self.add_on_set_parameters_callback(self._check_parameters)
         declare_parameters(self)
@@ -117,11 +119,14 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             text("model"), robot, setting_overrides(self), text("device"), text("runtime"), warm_up=True
         )
         self._assembly = assembly
-        self._reporter = Reporter(self, robot.name, chain)
+        self._incompatible = Incompatible(self)
+        self._reporter = Reporter(self, robot.name, chain, self._incompatible)
         self._worker = Worker(
             assembly.pipeline, self._now, self._deliver, self._on_fault, is_dry_run=lambda: not self._enabled
         )
-        self._inputs = Inputs(self, assembly.pipeline, assembly.robot.joint_names, self._worker.wake)
+        self._inputs = Inputs(
+            self, assembly.pipeline, assembly.robot.joint_names, self._worker.wake, self._incompatible
+        )
         self._inputs.subscribe(assembly.settings.observe.cameras)
         log = self.get_logger()
         log.info(f"configured: {assembly.model_dir} for {robot.name} in {time.monotonic() - began_s:.1f} s")
@@ -270,6 +275,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             active=self._active,
             enabled=self._enabled,
             faults=self._faults,
+            incompatible=self._incompatible.counts(),
         )
         entry = (self.get_name(), "" if self._assembly is None else self._assembly.robot.name, level, text, values)
         now_ns = self.get_clock().now().nanoseconds

@@ -15,6 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from ebt_policy_ros.core.types import SafeChunk
 from ebt_policy_ros.messages import ToolChain, plan_markers, trajectory_message
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
+from ebt_policy_ros.nodes.incompatible import Incompatible
 from ebt_policy_ros.nodes.worker import Round
 
 DIAGNOSTIC_CLASSES = (DiagnosticArray, DiagnosticStatus, KeyValue)
@@ -23,8 +24,9 @@ DIAGNOSTIC_CLASSES = (DiagnosticArray, DiagnosticStatus, KeyValue)
 class Reporter:
     """Turns rounds into messages. Only a SafeChunk becomes a trajectory, and only when it is told to be a command."""
 
-    def __init__(self, node: Any, robot_name: str, chain: ToolChain | None) -> None:
+    def __init__(self, node: Any, robot_name: str, chain: ToolChain | None, incompatible: Incompatible) -> None:
         self._node = node
+        self._incompatible = incompatible
         self._robot_name = robot_name
         self._chain = chain
         self._trajectory = self._publisher(JointTrajectory, "joint_trajectory", 1)
@@ -38,6 +40,7 @@ class Reporter:
             message_class,
             topic,
             QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE),
+            event_callbacks=self._incompatible.for_publisher(topic),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 

@@ -117,6 +117,23 @@ def test_without_enable_it_is_a_dry_run(arm: Any, start_node: Callable[..., Any]
     assert arm.violations() == []
 
 
+def test_endpoints_of_another_qos_are_told(arm: Any, start_node: Callable[..., Any]) -> None:
+    from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import JointState
+    from trajectory_msgs.msg import JointTrajectory
+
+    def told(name: str) -> bool:
+        return any(int(values.get(name, "0")) for values in arm.diagnostics)
+
+    start_node(**{"qos_overrides./joint_states.subscription.reliability": "reliable"})
+    arm.wait(lambda: arm.diagnostics, "diagnostics")
+    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    arm.create_subscription(JointTrajectory, "joint_trajectory", lambda _message: None, latched)
+    arm.create_publisher(JointState, "joint_states", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    for name in ("/joint_trajectory.incompatible_subscriptions", "/joint_states.incompatible_publishers"):
+        arm.wait(lambda name=name: told(name), name)
+
+
 def test_reset_and_retry_answer(arm: Any, start_node: Callable[..., Any]) -> None:
     start_node()
     arm.wait(lambda: arm.state() == "running", "running")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     "callback_groups client clock constants context duration exceptions executors guard_condition lifecycle logging "
-    "node parameter parameter_service publisher qos qos_event qos_overriding_options serialization service signals "
+    "node parameter parameter_service publisher qos event_handler qos_event qos_overriding_options serialization "
+    "service signals "
     "subscription task time time_source timer topic_endpoint_info utilities wait_for_message"
 )
 __all__ = ["create_node", "init", "ok", "shutdown", "spin", "spin_once", "spin_until_future_complete", "try_shutdown"]

@@ -17,11 +17,11 @@ from ebt_policy_ros.embedded.unsupported import unsupported
 from .callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from .client import Client
 from .clock import Clock
+from .event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from .exceptions import InvalidHandle, NoTypeSupportImportedException
 from .guard_condition import GuardCondition
 from .publisher import Publisher
 from .qos import QoSProfile, qos_profile_services_default
-from .qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 from .qos_overriding_options import QoSOverridingOptions, _declare_qos_parameters
 from .service import Service
 from .subscription import Subscription
