@@ -31,6 +31,8 @@ SERVICE_NOTES = {
     "~/reset": "forget attempts, doubt and buffers; leave a latched give-up",
     "~/retry": "retreat and try again",
 }
+EVERY_NODES = ("use_sim_time", "start_type_description_service")
+"""Parameters that rclpy declares itself, the second one since Iron."""
 UNBOUNDED = 2.0**31 - 1
 KINDS = {1: "bool", 2: "integer", 3: "double", 4: "string"}
 HEAD = """# Reference of `policy_node`
@@ -100,7 +102,7 @@ def parameters(node: Any) -> Iterator[str]:
     yield "| parameter | type | default | allowed | meaning |"
     yield "|---|---|---|---|---|"
     for name in sorted(node.get_parameters_by_prefix("")):
-        if name == "use_sim_time" or name.startswith("qos_overrides."):
+        if name in EVERY_NODES or name.startswith("qos_overrides."):
             continue
         told, value = node.describe_parameter(name), node.get_parameter(name).value
         ranges = [*told.floating_point_range, *told.integer_range]
