@@ -19,6 +19,7 @@ OWN_SERVICES = ("enable", "reset", "retry")
 BUILTIN_TOPICS = ("/rosout", "/parameter_events", "~/transition_event")
 TOPIC_NOTES = {
     "joint_trajectory": "the command; remap it to `<controller>/joint_trajectory`",
+    "gripper_trajectory": "the hand alone, with `gripper_output` own_trajectory",
     "~/energy": "energy of the chunk",
     "~/uncertainty": "calibrated score in [0, 1]; 1 when input is lost",
     "~/status": "everything about a chunk, and what a replay needs ([replay.md](replay.md))",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ebt_policy_ros.messages.urdf import UrdfJoint
     from ebt_policy_ros.policy.bundle import Bundle
 
-OTHERS = ("model", "robot", "device", "runtime", "autostart", "enabled_on_activate", "use_sim_time")
+OTHERS = ("model", "robot", "device", "runtime", "gripper_output", "autostart", "enabled_on_activate", "use_sim_time")
 """Parameters of policy_node outside the sections and cameras."""
 UNITS = {"revolute": "rad", "prismatic": "m"}
 ROOM = 0.06

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,15 @@ from ebt_policy_ros.core.types import Floats, SafeChunk
 from ebt_policy_ros.messages.stamps import read_nanoseconds, read_stamp_ns, set_duration_ns, set_stamp_ns
 
 
-def trajectory_message(chunk: SafeChunk, trajectory_class: Callable[[], Any], point_class: Callable[[], Any]) -> Any:
+def trajectory_message(
+    chunk: SafeChunk,
+    trajectory_class: Callable[[], Any],
+    point_class: Callable[[], Any],
+    joints: Sequence[str] | None = None,
+) -> Any:
     """A JointTrajectory of ``trajectory_class`` that keeps the rules of a joint_trajectory_controller.
+
+    ``joints``: only these, for a controller of its own; None: all.
 
     Positions [rad or m] and velocities [rad/s or m/s] at every point, strictly increasing ``time_from_start``, zero
     velocity at the last point: a SafeChunk has them by construction. Anything else is a TypeError.
@@ -23,12 +30,13 @@ def trajectory_message(chunk: SafeChunk, trajectory_class: Callable[[], Any], po
         raise TypeError(f"only a SafeChunk can become a trajectory message, got {type(chunk).__name__}")
     message = trajectory_class()
     set_stamp_ns(message.header.stamp, chunk.start_ns)
-    message.joint_names = list(chunk.joint_names)
+    message.joint_names = list(chunk.joint_names if joints is None else joints)
+    columns = [chunk.joint_names.index(name) for name in message.joint_names]
     points = []
     for time_s, positions, velocities in zip(chunk.times_s, chunk.positions, chunk.velocities, strict=True):
         point = point_class()
-        point.positions = [float(value) for value in positions]
-        point.velocities = [float(value) for value in velocities]
+        point.positions = [float(positions[column]) for column in columns]
+        point.velocities = [float(velocities[column]) for column in columns]
         set_duration_ns(point.time_from_start, round(float(time_s) * 1e9))
         points.append(point)
     message.points = points

@@ -25,6 +25,14 @@ _TEXTS = {
     "device": ("auto", "Where the model runs: auto, cpu, cuda or cuda:<index>."),
     "runtime": ("auto", "What runs the model: auto, torch or onnxruntime."),
 }
+_CHOICES = {
+    "gripper_output": (
+        ("in_trajectory", "own_trajectory"),
+        "How the hand is commanded: with the arm's joints, or by a trajectory of its own on gripper_trajectory, for a "
+        "controller of its own.",
+    ),
+}
+"""Name -> what is allowed (the first is the default), and what it means."""
 _FLAGS = {
     "autostart": (False, "Configure and activate at start, without a lifecycle manager."),
     "enabled_on_activate": (
@@ -39,6 +47,13 @@ def declare_parameters(node: Any) -> None:
     """Declares all parameters whose names do not depend on the bundle; rclpy's exceptions name a bad one."""
     for name, (text, description) in _TEXTS.items():
         node.declare_parameter(name, text, ParameterDescriptor(name=name, description=description))
+    for name, (choices, description) in _CHOICES.items():
+        constraints = f"one of {', '.join(choices)}"
+        node.declare_parameter(
+            name,
+            choices[0],
+            ParameterDescriptor(name=name, description=description, additional_constraints=constraints),
+        )
     for name, (flag, description) in _FLAGS.items():
         node.declare_parameter(name, flag, ParameterDescriptor(name=name, description=description, read_only=True))
     for section, settings in SECTIONS.items():
@@ -78,6 +93,8 @@ def check_parameter(name: str, value: Any) -> str:
     section, _, field = name.partition(".")
     if name in _TEXTS:
         return "" if value else f"parameter {name}: expected a text, got an empty one. {_TEXTS[name][1]}"
+    if name in _CHOICES and value not in _CHOICES[name][0]:
+        return f"parameter {name}: expected one of {', '.join(_CHOICES[name][0])}, got {value!r}"
     if section not in SECTIONS or (name in FROM_BUNDLE and value == 0):
         return ""
     try:

@@ -120,7 +120,8 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         )
         self._assembly = assembly
         self._incompatible = Incompatible(self)
-        self._reporter = Reporter(self, robot.name, chain, self._incompatible)
+        has_own_hand = text("gripper_output") == "own_trajectory"
+        self._reporter = Reporter(self, assembly.robot, chain, self._incompatible, has_own_hand=has_own_hand)
         self._worker = Worker(
             assembly.pipeline, self._now, self._deliver, self._on_fault, is_dry_run=lambda: not self._enabled
         )

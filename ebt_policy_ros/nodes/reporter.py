@@ -12,6 +12,8 @@ from std_msgs.msg import Float64
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import Marker, MarkerArray
 
+from ebt_policy_ros.core.errors import SettingsError
+from ebt_policy_ros.core.settings import RobotSettings
 from ebt_policy_ros.core.types import SafeChunk
 from ebt_policy_ros.messages import ToolChain, plan_markers, trajectory_message
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
@@ -24,12 +26,31 @@ DIAGNOSTIC_CLASSES = (DiagnosticArray, DiagnosticStatus, KeyValue)
 class Reporter:
     """Turns rounds into messages. Only a SafeChunk becomes a trajectory, and only when it is told to be a command."""
 
-    def __init__(self, node: Any, robot_name: str, chain: ToolChain | None, incompatible: Incompatible) -> None:
+    def __init__(
+        self,
+        node: Any,
+        robot: RobotSettings,
+        chain: ToolChain | None,
+        incompatible: Incompatible,
+        *,
+        has_own_hand: bool,
+    ) -> None:
+        """``has_own_hand``: the hand is commanded by a trajectory of its own. SettingsError when the robot has none."""
         self._node = node
         self._incompatible = incompatible
-        self._robot_name = robot_name
+        self._robot_name = robot.name
+        self._joints: dict[Any, list[str] | None] = {}
         self._chain = chain
-        self._trajectory = self._publisher(JointTrajectory, "joint_trajectory", 1)
+        hand = None if robot.gripper is None else robot.gripper.joint
+        if has_own_hand and hand is None:
+            raise SettingsError(
+                f"gripper_output own_trajectory: robot '{robot.name}' has no gripper; name one in its file, "
+                "or leave the parameter out"
+            )
+        arm = [name for name in robot.joint_names if name != hand]
+        self._joints[self._publisher(JointTrajectory, "joint_trajectory", 1)] = arm if has_own_hand else None
+        if has_own_hand and hand is not None:
+            self._joints[self._publisher(JointTrajectory, "gripper_trajectory", 1)] = [hand]
         self._energy = self._publisher(Float64, "~/energy")
         self._uncertainty = self._publisher(Float64, "~/uncertainty")
         self._status = self._publisher(DiagnosticArray, "~/status")
@@ -46,12 +67,13 @@ class Reporter:
 
     def destroy(self) -> None:
         """Takes the publishers off the graph."""
-        for publisher in (self._trajectory, self._energy, self._uncertainty, self._status, self._plan):
+        for publisher in (*self._joints, self._energy, self._uncertainty, self._status, self._plan):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def command(self, chunk: SafeChunk) -> None:
         """Sends a command; nothing leaves while the node is not active."""
-        self._trajectory.publish(trajectory_message(chunk, JointTrajectory, JointTrajectoryPoint))
+        for publisher, joints in self._joints.items():
+            publisher.publish(trajectory_message(chunk, JointTrajectory, JointTrajectoryPoint, joints))
 
     def report(
         self, done: Round, *, enabled: bool, commanded: bool, now_ns: int, latency_ms: float | None = None

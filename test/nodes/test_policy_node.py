@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.graph
@@ -115,6 +116,44 @@ def test_without_enable_it_is_a_dry_run(arm: Any, start_node: Callable[..., Any]
     arm.wait_for_new(arm.energies, "energies of the dry run", 3)
     assert len(arm.trajectories) == number
     assert arm.violations() == []
+
+
+def test_a_hand_with_a_controller_of_its_own_gets_its_own_trajectory(arm: Any, start_node: Callable[..., Any]) -> None:
+    from trajectory_msgs.msg import JointTrajectory
+
+    from ebt_policy_ros.messages import read_trajectory
+
+    hands: list[Any] = []
+    arm.create_subscription(JointTrajectory, "gripper_trajectory", lambda m: hands.append(read_trajectory(m)), 10)
+    start_node(gripper_output="own_trajectory")
+
+    def partners() -> list[Any]:
+        return [(hand, one) for hand in hands for one in arm.trajectories if one.start_ns == hand.start_ns]
+
+    arm.wait(partners, "the arm's and the hand's part of one motion")
+    hand, partner = partners()[0]
+    assert hand.joint_names == ("panda_finger_joint1",)
+    assert partner.joint_names == tuple(f"panda_joint{number}" for number in range(1, 8))
+    np.testing.assert_array_equal(hand.times_s, partner.times_s)
+    assert hand.positions.shape == hand.velocities.shape == (len(partner.times_s), 1)
+    assert hand.velocities[-1, 0] == 0.0
+
+
+def test_a_hand_of_its_own_needs_a_hand(ros: None, bundle_dir: Path, tmp_path: Path) -> None:
+    import yaml
+    from rclpy.lifecycle import TransitionCallbackReturn
+    from rclpy.parameter import Parameter
+
+    from ebt_policy_ros.nodes.policy_node import PolicyNode
+    from ebt_policy_ros.resources import find_robot
+
+    entries = yaml.safe_load(find_robot("panda_sim").read_text())
+    del entries["gripper"]
+    (tmp_path / "handless.yaml").write_text(yaml.safe_dump(entries))
+    values = {"model": str(bundle_dir), "robot": str(tmp_path / "handless.yaml"), "gripper_output": "own_trajectory"}
+    node = PolicyNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    node.destroy_node()
 
 
 def test_endpoints_of_another_qos_are_told(arm: Any, start_node: Callable[..., Any]) -> None:
