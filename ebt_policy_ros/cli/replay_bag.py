@@ -14,7 +14,7 @@ from ebt_policy_ros.bags.record import BagRecorder
 from ebt_policy_ros.bags.timeline import Timeline
 from ebt_policy_ros.cli.replay_run import Replayed
 from ebt_policy_ros.core.errors import DatasetError
-from ebt_policy_ros.messages import plan_markers, trajectory_message
+from ebt_policy_ros.messages import PlanMarkers, trajectory_message
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
 
 PREFIX = "/replay"
@@ -67,6 +67,7 @@ class ReplayBag:
         from visualization_msgs.msg import Marker, MarkerArray
 
         chain = load_robot(robot)[1]
+        paths = None if chain is None else PlanMarkers(chain, MarkerArray, Marker, Point)
         classes = (DiagnosticArray, DiagnosticStatus, KeyValue)
         for one in rounds:
             cycle = one.cycle
@@ -82,21 +83,12 @@ class ReplayBag:
             for name, value in (("energy", cycle.energy), ("uncertainty", cycle.uncertainty)):
                 if value is not None:
                     self._write(name, Float64(data=float(value)))
+            markers = None if paths is None else paths.make(cycle, one.time_ns)
+            if markers is not None:
+                self._write("plan", markers)
             if cycle.command is None:
                 continue
             self._write("joint_trajectory", trajectory_message(cycle.command, JointTrajectory, JointTrajectoryPoint))
-            if chain is not None:
-                markers = plan_markers(
-                    cycle.command,
-                    chain,
-                    energy=cycle.energy,
-                    uncertainty=cycle.uncertainty,
-                    threshold=cycle.threshold,
-                    array_class=MarkerArray,
-                    marker_class=Marker,
-                    point_class=Point,
-                )
-                self._write("plan", markers)
 
     def _write(self, name: str, message: Any) -> None:
         from rclpy.serialization import serialize_message

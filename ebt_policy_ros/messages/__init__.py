@@ -8,18 +8,18 @@ A message that cannot be read raises ``MessageError``, never anything else.
 from ebt_policy_ros.messages.images import decode_image, encode_image
 from ebt_policy_ros.messages.joints import JointReading, joint_state_message, read_joint_state
 from ebt_policy_ros.messages.kinematics import ToolChain
-from ebt_policy_ros.messages.markers import plan_markers
+from ebt_policy_ros.messages.markers import PlanMarkers
 from ebt_policy_ros.messages.stamps import read_stamp_ns, set_duration_ns, set_stamp_ns
 from ebt_policy_ros.messages.trajectory import TrajectoryReading, read_trajectory, trajectory_message
 
 __all__ = [
+    "PlanMarkers",
     "JointReading",
     "ToolChain",
     "TrajectoryReading",
     "decode_image",
     "encode_image",
     "joint_state_message",
-    "plan_markers",
     "read_joint_state",
     "read_stamp_ns",
     "read_trajectory",

@@ -1,4 +1,4 @@
-"""A planned chunk -> visualization_msgs MarkerArray: the tool's path, coloured by how sure the policy is of it."""
+"""Cycles -> visualization_msgs MarkerArray: the tool's path, coloured by how sure the policy is of it; the state."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ebt_policy_ros.core.cycle import Cycle, State
 from ebt_policy_ros.core.types import SafeChunk
 from ebt_policy_ros.messages.kinematics import ToolChain
 from ebt_policy_ros.messages.stamps import set_stamp_ns
 
 _NUM_SAMPLES = 24
+RETREAT_COLOUR = (0.6, 0.3, 0.9)
 
 
 def energy_colour(uncertainty: float | None, threshold: float) -> tuple[float, float, float]:
@@ -25,45 +27,69 @@ def energy_colour(uncertainty: float | None, threshold: float) -> tuple[float, f
     return 1.0, 0.9 * max(0.0, 1.0 - (uncertainty - threshold) / max(1.0 - threshold, 1e-6)), 0.1
 
 
-def plan_markers(
-    chunk: SafeChunk,
-    chain: ToolChain,
-    *,
-    energy: float | None,
-    uncertainty: float | None,
-    threshold: float,
-    array_class: Callable[[], Any],
-    marker_class: Any,
-    point_class: Callable[[], Any],
-) -> Any:
-    """A line along the tool's path of ``chunk`` and a text with its energy at the end, in the chain's base frame.
+class PlanMarkers:
+    """Makes the markers of cycle after cycle; a text stays where the last path ended."""
 
-    The colour is the chunk's calibrated energy (``uncertainty`` against ``threshold``, see ``energy_colour``): raw
-    energies of two observations cannot be compared, so they are written, not coloured.
-    """
-    length_ns = chunk.end_ns - chunk.start_ns
-    stamps = [chunk.start_ns + length_ns * index // (_NUM_SAMPLES - 1) for index in range(_NUM_SAMPLES)]
-    joints = np.stack([chunk.sample(stamp)[0] for stamp in stamps])
-    path = chain.tool_positions(chunk.joint_names, joints)
-    colour = energy_colour(uncertainty, threshold)
-    points = []
-    for x, y, z in path:
-        point = point_class()
-        point.x, point.y, point.z = float(x), float(y), float(z)
-        points.append(point)
+    def __init__(
+        self, chain: ToolChain, array_class: Callable[[], Any], marker_class: Any, point_class: Callable[[], Any]
+    ) -> None:
+        self._chain, self._classes = chain, (array_class, marker_class, point_class)
+        self._end: tuple[float, float, float] | None = None
 
-    line = _marker(marker_class, chunk.start_ns, chain.base_frame, "plan", colour)
-    line.type, line.points, line.scale.x = marker_class.LINE_STRIP, points, 0.006
-    text = _marker(marker_class, chunk.start_ns, chain.base_frame, "energy", colour)
-    text.type, text.scale.z = marker_class.TEXT_VIEW_FACING, 0.03
-    text.pose.position.x, text.pose.position.y = points[-1].x, points[-1].y
-    text.pose.position.z = points[-1].z + 0.05
-    told = [] if energy is None else [f"E {energy:.3f}"]
-    told += [] if uncertainty is None else [f"u {uncertainty:.2f} / {threshold:.2f}"]
-    text.text = "   ".join(told)
-    markers = array_class()
-    markers.markers = [line, text]
-    return markers
+    def make(self, cycle: Cycle, stamp_ns: int) -> Any | None:
+        """The tool's path of the command (namespace ``plan``, or ``retreat`` when the arm goes back), and at its end a
+        text with state, attempt, energy and score, in the chain's base frame. None before the first path.
+
+        The path's colour is the chunk's calibrated energy (``uncertainty`` against ``threshold``, ``energy_colour``):
+        raw energies of two observations cannot be compared, so they are written, not coloured. Retreats are violet.
+        """
+        array_class, marker_class, point_class = self._classes
+        markers = array_class()
+        markers.markers = []
+        is_retreat = cycle.state is State.RETREATING
+        colour = RETREAT_COLOUR if is_retreat else energy_colour(cycle.uncertainty, cycle.threshold)
+        if cycle.command is not None:
+            path = self._path(cycle.command)
+            self._end = path[-1]
+            points = []
+            for x, y, z in path:
+                point = point_class()
+                point.x, point.y, point.z = x, y, z
+                points.append(point)
+            shown, hidden = ("retreat", "plan") if is_retreat else ("plan", "retreat")
+            line = self._marker(stamp_ns, shown, colour)
+            line.type, line.points, line.scale.x = marker_class.LINE_STRIP, points, 0.006
+            gone = self._marker(stamp_ns, hidden, colour)
+            gone.action = marker_class.DELETE
+            markers.markers += [line, gone]
+        if self._end is None:
+            return None
+        text = self._marker(stamp_ns, "state", colour)
+        text.type, text.scale.z = marker_class.TEXT_VIEW_FACING, 0.03
+        text.pose.position.x, text.pose.position.y = self._end[:2]
+        text.pose.position.z = self._end[2] + 0.06
+        text.text = state_text(cycle)
+        markers.markers.append(text)
+        return markers
+
+    def _path(self, chunk: SafeChunk) -> list[tuple[float, float, float]]:
+        length_ns = chunk.end_ns - chunk.start_ns
+        stamps = [chunk.start_ns + length_ns * index // (_NUM_SAMPLES - 1) for index in range(_NUM_SAMPLES)]
+        joints = np.stack([chunk.sample(stamp)[0] for stamp in stamps])
+        path = self._chain.tool_positions(chunk.joint_names, joints)
+        return [(float(x), float(y), float(z)) for x, y, z in path]
+
+    def _marker(self, stamp_ns: int, namespace: str, colour: tuple[float, float, float]) -> Any:
+        return _marker(self._classes[1], stamp_ns, self._chain.base_frame, namespace, colour)
+
+
+def state_text(cycle: Cycle) -> str:
+    """State and attempt, and below them energy and score, as far as there are any."""
+    first = cycle.state.value + (f"   attempt {cycle.attempt}" if cycle.attempt else "")
+    told = [] if cycle.energy is None else [f"E {cycle.energy:.3f}"]
+    if cycle.uncertainty is not None:
+        told.append(f"u {cycle.uncertainty:.2f} / {cycle.threshold:.2f}")
+    return first + ("\n" + "   ".join(told) if told else "")
 
 
 def _marker(marker_class: Any, stamp_ns: int, frame: str, namespace: str, colour: tuple[float, float, float]) -> Any:

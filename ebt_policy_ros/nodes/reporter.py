@@ -15,7 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.settings import RobotSettings
 from ebt_policy_ros.core.types import SafeChunk
-from ebt_policy_ros.messages import ToolChain, plan_markers, trajectory_message
+from ebt_policy_ros.messages import PlanMarkers, ToolChain, trajectory_message
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
 from ebt_policy_ros.nodes.incompatible import Incompatible
 from ebt_policy_ros.nodes.worker import Round
@@ -40,7 +40,7 @@ class Reporter:
         self._incompatible = incompatible
         self._robot_name = robot.name
         self._joints: dict[Any, list[str] | None] = {}
-        self._chain = chain
+        self._markers = None if chain is None else PlanMarkers(chain, MarkerArray, Marker, Point)
         hand = None if robot.gripper is None else robot.gripper.joint
         if has_own_hand and hand is None:
             raise SettingsError(
@@ -96,16 +96,6 @@ class Reporter:
         entry = (f"{self._node.get_name()}: chunk", self._robot_name, cycle_level(cycle, DiagnosticStatus))
         text = cycle.state.value + (f": {cycle.reason}" if cycle.reason else "")
         self._status.publish(diagnostic_array(DIAGNOSTIC_CLASSES, now_ns, [(*entry, text, values)]))
-        if cycle.command is not None and self._chain is not None:
-            self._plan.publish(
-                plan_markers(
-                    cycle.command,
-                    self._chain,
-                    energy=cycle.energy,
-                    uncertainty=cycle.uncertainty,
-                    threshold=cycle.threshold,
-                    array_class=MarkerArray,
-                    marker_class=Marker,
-                    point_class=Point,
-                )
-            )
+        markers = None if self._markers is None else self._markers.make(cycle, now_ns)
+        if markers is not None:
+            self._plan.publish(markers)

@@ -13,7 +13,7 @@ import pytest
 from ebt_policy_ros.core.cycle import Cycle, Event, History, State
 from ebt_policy_ros.core.errors import MessageError
 from ebt_policy_ros.core.types import ActionChunk
-from ebt_policy_ros.messages import ToolChain, plan_markers, read_trajectory, trajectory_message
+from ebt_policy_ros.messages import PlanMarkers, ToolChain, read_trajectory, trajectory_message
 from ebt_policy_ros.messages.markers import energy_colour
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array, read_history, read_values
 
@@ -37,7 +37,7 @@ def vector() -> SimpleNamespace:
 
 
 class Marker(SimpleNamespace):
-    ADD, LINE_STRIP, TEXT_VIEW_FACING = 0, 4, 9
+    ADD, DELETE, LINE_STRIP, TEXT_VIEW_FACING = 0, 2, 4, 9
 
     def __init__(self) -> None:
         pose = SimpleNamespace(position=vector(), orientation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=0.0))
@@ -99,25 +99,37 @@ def test_no_velocities_at_all_and_no_points_are_the_controllers_business() -> No
     assert read_trajectory(message).positions.shape == (0, 7)
 
 
+def markers_of(paths: PlanMarkers, cycle: Cycle) -> dict[str, Any]:
+    array = paths.make(cycle, 5)
+    return {} if array is None else {marker.ns: marker for marker in array.markers}
+
+
 @pytest.mark.parametrize("uncertainty", [0.1, None])
 def test_plan_is_the_tools_path(uncertainty: float | None) -> None:
-    markers = plan_markers(
-        safe_chunk(),
-        CHAIN,
-        energy=-1.25,
-        uncertainty=uncertainty,
-        threshold=0.95 if uncertainty else math.nan,
-        array_class=SimpleNamespace,
-        marker_class=Marker,
-        point_class=vector,
-    )
-    line, text = markers.markers
+    threshold = 0.95 if uncertainty else math.nan
+    cycle = Cycle(State.RUNNING, safe_chunk(), energy=-1.25, uncertainty=uncertainty, threshold=threshold)
+    found = markers_of(PlanMarkers(CHAIN, SimpleNamespace, Marker, vector), cycle)
+    line, text = found["plan"], found["state"]
     angles = [math.atan2(point.y, point.x) for point in line.points]
     assert angles[0] == pytest.approx(0.0)
     assert angles[-1] == pytest.approx(0.3)
     assert {round(math.hypot(point.x, point.y), 9) for point in line.points} == {0.5}
-    assert "-1.250" in text.text
-    assert ("0.10" in text.text) == (uncertainty is not None)
+    assert text.text == "running\nE -1.250" + ("   u 0.10 / 0.95" if uncertainty else "")
+    assert found["retreat"].action == Marker.DELETE
+
+
+def test_a_retreat_is_another_path_and_the_state_stays_to_be_read() -> None:
+    paths = PlanMarkers(CHAIN, SimpleNamespace, Marker, vector)
+    assert markers_of(paths, Cycle(State.WAITING, None)) == {}
+    found = markers_of(paths, Cycle(State.RETREATING, safe_chunk(), attempt=1))
+    assert found["retreat"].action == Marker.ADD
+    assert found["plan"].action == Marker.DELETE
+    assert found["state"].text == "retreating   attempt 1"
+    end = found["retreat"].points[-1]
+    held = markers_of(paths, Cycle(State.HOLDING, None, uncertainty=1.0, threshold=0.95))
+    assert set(held) == {"state"}
+    assert held["state"].text == "holding\nu 1.00 / 0.95"
+    assert held["state"].pose.position.x == end.x
 
 
 def test_colour_goes_from_green_over_yellow_to_red_and_is_blue_without_calibration() -> None:
