@@ -67,3 +67,22 @@ def make_parent(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EbtPolicyError(f"cannot make the directory of '{path}': {error}") from error
+
+
+def add_settings(parser: argparse.ArgumentParser, text: str = "") -> None:
+    """The option ``--set``, which may be given several times; ``text`` is what else its help says."""
+    parser.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help=f"a setting of the pipeline{text}, such as retry.max_retreats=1; may be given several times",
+    )
+
+
+def set_over(settings: list[tuple[str, str, Any]], overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """``overrides`` (section -> field -> value) with what ``--set`` says on top."""
+    for section, field, value in settings:
+        overrides.setdefault(section, {})[field] = value
+    return overrides

@@ -12,7 +12,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ebt_policy_ros.cli.arguments import output_file, setting, whole_number
+from ebt_policy_ros.cli.arguments import add_settings, output_file, set_over, whole_number
 from ebt_policy_ros.cli.demo_record import DemoRecord, EpisodeRecord
 from ebt_policy_ros.cli.progress import Estimate, LiveLine
 from ebt_policy_ros.cli.results import write_json
@@ -48,14 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", choices=SAMPLERS, help="of a diffusion policy (default ddpm100)")
     parser.add_argument("--perturb", metavar="NAME[,NAME]", help=_perturb_help())
     parser.add_argument("--retry", choices=("on", "off"), default="on", help="whether retry may act (default on)")
-    parser.add_argument(
-        "--set",
-        type=setting,
-        action="append",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="a setting of the pipeline, such as retry.max_retreats=1; may be given several times",
-    )
+    add_settings(parser)
     parser.add_argument("--runtime", default="auto", help="what runs the bundle: auto, torch or onnxruntime")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
@@ -137,12 +130,10 @@ def _jobs(options: argparse.Namespace, directory: Path) -> list[Job]:
     overrides: dict[str, dict[str, Any]] = {"retry": {"enabled": options.retry == "on"}}
     if options.steps is not None:
         overrides["minimise"] = {"steps": options.steps}
-    for section, field, value in options.set:
-        overrides.setdefault(section, {})[field] = value
     setup = Setup(
         str(directory),
         options.task,
-        overrides,
+        set_over(options.set, overrides),
         options.device,
         options.runtime,
         options.sampler,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ebt_policy_ros.cli.arguments import output_file, setting
+from ebt_policy_ros.cli.arguments import add_settings, output_file, set_over
 from ebt_policy_ros.cli.progress import LiveLine
 from ebt_policy_ros.cli.results import energy_summary, latency_summary, versions, write_json
 from ebt_policy_ros.core.errors import DatasetError, SettingsError
@@ -56,14 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="topic of a camera, joint_states, status or joint_trajectory in the bag, unless it is the node's own",
     )
     parser.add_argument("--latency", type=float, default=0.0, help="how long a thought takes with free timing [s]")
-    parser.add_argument(
-        "--set",
-        type=setting,
-        action="append",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="a setting of the pipeline that the recorded node had, too; may be given several times",
-    )
+    add_settings(parser, " that the recorded node had, too")
     parser.add_argument("--runtime", default="auto", help="what runs the bundle: auto, torch or onnxruntime")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--strict", action="store_true", help="exit with 1 unless everything recorded is repeated")
@@ -117,11 +110,8 @@ def _topic(text: str) -> tuple[str, str]:
 def _assembly(options: argparse.Namespace, model: str) -> Assembly:
     from ebt_policy_ros.assemble import assemble_all, load_robot
 
-    overrides: dict[str, dict[str, Any]] = {}
-    for section, name, value in options.set:
-        overrides.setdefault(section, {})[name] = value
     robot = load_robot(options.robot)[0]
-    return assemble_all(model, robot, overrides, options.device, options.runtime, warm_up=True)
+    return assemble_all(model, robot, set_over(options.set, {}), options.device, options.runtime, warm_up=True)
 
 
 def _open(options: argparse.Namespace, assembly: Assembly) -> Timeline:
