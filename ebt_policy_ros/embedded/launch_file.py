@@ -17,7 +17,7 @@ from ebt_policy_ros.core.errors import SettingsError, UnsupportedError
 from ebt_policy_ros.resources import PACKAGE
 
 from .arguments import ParameterValue, read_value
-from .launch_text import Element, Scope, read_launch_file
+from .launch_text import Element, Scope, read_launch_file, split_words
 
 _NODE_ATTRIBUTES = (
     "pkg", "exec", "name", "namespace", "args", "ros_args", "output", "respawn", "respawn_delay", "cwd", "if", "unless"
@@ -263,7 +263,8 @@ def _process(element: Element, context: _Context) -> None:
             raise UnsupportedError(f"{child.where}: <{child.tag}> in <executable> is not supported without ROS 2")
         child.allow("name", "value", "if", "unless")
         environment[context.text(child, "name")] = context.text(child, "value")
-    command = shlex.split(context.text(element, "cmd"))
+    context.text(element, "cmd")  # says what is wrong with it
+    command = [context.scope.expand(word, element.where) for word in split_words(element.attributes["cmd"])]
     if not command or shutil.which(command[0], path=environment.get("PATH")) is None:
         raise UnsupportedError(f"{element.where}: '{command[0] if command else ''}' is not installed here")
     context.processes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -85,6 +86,26 @@ class Scope:
         if value not in ("true", "false", "1", "0"):
             raise SettingsError(f"{where}: expected true, false, 1 or 0 in a condition, got '{value}'")
         return value in ("true", "1")
+
+
+def split_words(text: str) -> list[str]:
+    """A command line split at its spaces as a shell does, before substitutions: what `$(...)` gives stays one word."""
+    kept: list[str] = []
+    parts, position = [], 0
+    while position < len(text):
+        if not text.startswith("$(", position):
+            parts.append(text[position])
+            position += 1
+            continue
+        end, depth = position + 2, 1
+        while end < len(text) and depth:
+            depth += (text[end] == "(") - (text[end] == ")")
+            end += 1
+        parts.append(f"\x00{len(kept)}\x00")
+        kept.append(text[position:end])
+        position = end
+    words = shlex.split("".join(parts))
+    return [re.sub("\x00(\\d+)\x00", lambda match: kept[int(match[1])], word) for word in words]
 
 
 def _expand(text: str, position: int, scope: Scope, where: str, *, is_nested: bool) -> tuple[str, int]:
