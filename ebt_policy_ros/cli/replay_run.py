@@ -82,7 +82,7 @@ class Replay:
         self.refusals: list[str] = []
         """The first reason of every kind why a message was refused."""
         self._waiting: dict[str, deque[Heard]] = {source: deque() for source in self.courses}
-        self._sent: dict[int, Heard] = {}
+        self._sent: dict[int, deque[Heard]] = {}  # several may begin at one stamp: time may stand still
         self._fed: dict[str, int] = {}
         self._cleared_ns: dict[str, int] = {}  # sources of which nothing was heard since the buffers were cleared
 
@@ -94,7 +94,7 @@ class Replay:
             if heard.source == STATUS:
                 told.append(heard)
             elif heard.source == TRAJECTORY:
-                self._sent[heard.stamp_ns] = heard
+                self._sent.setdefault(heard.stamp_ns, deque()).append(heard)
             elif heard.source != CLOCK_SOURCE:
                 self._note(heard)
                 self._waiting[heard.source].append(heard)
@@ -137,8 +137,8 @@ class Replay:
             think_ms = 0.0
         sent = None
         if values.get("commanded") == "true" and values.get("command_start_ns"):
-            heard = self._sent.pop(int(values["command_start_ns"]), None)
-            sent = None if heard is None else read_trajectory(heard.message())
+            waiting = self._sent.get(int(values["command_start_ns"]))
+            sent = read_trajectory(waiting.popleft().message()) if waiting else None
         return Replayed(cycle, history.thought_ns, think_ms, values, sent, lost)
 
     def _feed(self, newest_ns: Mapping[str, int]) -> tuple[str, ...]:

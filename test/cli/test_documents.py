@@ -11,7 +11,12 @@ import pytest
 from ebt_policy_ros.cli.main import COMMANDS, Parser
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "models").glob("*/README.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "QUALITY_DECLARATION.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "models").glob("*/README.md")),
+]
 LEFT_OUT = re.compile(r"\s#.*|\s{3,}.*|\s?\.\.\.")
 """Comments, the second column of a list, and what is left to the reader."""
 
