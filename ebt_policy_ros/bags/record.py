@@ -13,6 +13,9 @@ from ebt_policy_ros.bags.store import type_store
 from ebt_policy_ros.bags.write import METADATA_VERSION, RELIABLE, TASK_KEY
 from ebt_policy_ros.core.errors import DatasetError
 
+UNKNOWN_HASH = "RIHS01_" + "0" * 64
+"""Of a type whose hash is not known: bags from before there were any."""
+
 
 class BagRecorder:
     """An open bag that any thread may write to; ``close`` makes it readable.
@@ -44,6 +47,26 @@ class BagRecorder:
                 self._connections[topic] = self._writer.add_connection(
                     topic, kind, typestore=type_store(), offered_qos_profiles=[RELIABLE]
                 )
+
+    def add_topic_like(self, other: Connection) -> bool:
+        """Makes a topic of another bag known, with its own definition and QoS; False when its type is known to neither
+        bag (sqlite3 bags of Humble hold no definitions)."""
+        with self._lock:
+            if self._writer is None or other.topic in self._connections:
+                return other.topic in self._connections
+            definition, is_known = other.msgdef.data, other.msgtype in type_store().fielddefs
+            if not definition and not is_known:
+                return False
+            self._connections[other.topic] = self._writer.add_connection(
+                other.topic,
+                other.msgtype,
+                typestore=type_store() if is_known else None,
+                msgdef=None if is_known else definition,
+                rihs01=None if is_known else (other.digest or UNKNOWN_HASH),
+                serialization_format=getattr(other.ext, "serialization_format", "cdr"),
+                offered_qos_profiles=getattr(other.ext, "offered_qos_profiles", None) or [RELIABLE],
+            )
+            return True
 
     def write(self, topic: str, log_ns: int, data: bytes) -> None:
         """Stores CDR bytes (with encapsulation header) received at ``log_ns``; passed over once the bag is closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,10 +51,13 @@ class ReplayBag:
         """Everything that ``timeline`` has."""
         for heard in timeline.messages():
             self._log_of.setdefault(heard.stamp_ns, heard.log_ns)
-        for connection in timeline.connections:
-            self._bag.add_topic(connection.topic, connection.msgtype)
+        unknown = {c.topic for c in timeline.connections if not self._bag.add_topic_like(c)}
         for connection, log_ns, data in timeline.raw():
-            self._bag.write(connection.topic, log_ns, bytes(data))
+            if connection.topic not in unknown:
+                self._bag.write(connection.topic, log_ns, bytes(data))
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            sys.stderr.write(f"left out of {self._path}, since the bag does not say what their messages are: {names}\n")
 
     def add(self, rounds: Sequence[Replayed], assembly: Assembly, robot: str = "panda_sim") -> None:
         """What the replay planned, under /replay, at the times of what it was planned from."""

@@ -120,6 +120,34 @@ def test_what_was_replayed_is_a_bag_again(model, tmp_path):
     assert main(["replay", str(tmp_path / "bag"), "--model", str(model), "--record", str(tmp_path / "out.mcap")]) == 2
 
 
+def test_topics_of_foreign_types_are_copied_as_they_are(model, tmp_path):
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+    from rosbags.rosbag2 import Reader
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg("float64 value", "my_robot_msgs/msg/Torque"))
+    forever = QosTime(2147483647, 4294967295)
+    latched = Qos(
+        QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, forever, forever,
+        QosLiveliness.AUTOMATIC, forever, False,
+    )  # fmt: skip
+    with Recorder(tmp_path / "bag") as bag:
+        for row in range(30):
+            tick(bag, T0 + 50 * MS * row, row)
+        kind = "my_robot_msgs/msg/Torque"
+        foreign = bag._writer.add_connection("/torque", kind, typestore=store, offered_qos_profiles=[latched])
+        bag._writer.write(foreign, T0, store.serialize_cdr(store.types[kind](1.5), kind))
+    replayed(tmp_path / "bag", model, "--record", str(tmp_path / "out"))
+    with Reader(tmp_path / "out") as reader:
+        (found,) = [connection for connection in reader.connections if connection.topic == "/torque"]
+        assert found.msgtype == "my_robot_msgs/msg/Torque"
+        assert "float64 value" in found.msgdef.data
+        assert found.ext.offered_qos_profiles[0].durability == QosDurability.TRANSIENT_LOCAL
+        ((_, log_ns, data),) = reader.messages([found])
+        assert (log_ns, store.deserialize_cdr(data, kind).value) == (T0, 1.5)
+
+
 @pytest.mark.parametrize(
     ("more", "wrong"),
     [
