@@ -1,7 +1,7 @@
 """What do disturbed episodes die of, and could they have been saved? Every failure of ``benchmarks.rescue`` without
 retry is played again to its end, twice. Once the scripted expert, which knows where everything is, goes on from there:
 is there a way out at all? Once the hand opens, the arm goes to where the episode began, and the policy has as long
-again: what is the best that any retreat could bring?
+again: what does a retreat all the way bring?
 
   python -m benchmarks.autopsy --task square --kinds nudge,slip,teleport --document docs/uncertainty.md
 
