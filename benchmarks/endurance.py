@@ -166,9 +166,9 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--task", default="lift")
     parser.add_argument("--json", type=output_file)
     options = parser.parse_args(given)
-    import ebt_policy_ros.embedded
+    from ebt_policy_ros.cli.nodes import provide_rclpy
 
-    ebt_policy_ros.embedded.install()
+    provide_rclpy()
     isolate(os.environ)
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,6 @@ from ebt_policy_ros.messages.kinematics import ToolChain
 from ebt_policy_ros.resources import find_model, load_robot_file
 
 RUNTIMES = ("auto", "torch")
-_UNITS = {"revolute": "rad", "prismatic": "m"}
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,9 @@ def fit_robot(bundle: Any, robot: RobotSettings, where: Path | str = "bundle") -
     found = [f"joint '{name}' of the bundle is not one of the robot's" for name in wanted if name not in joints]
     found += [f"joint '{name}' of the robot is not commanded by the bundle" for name in joints if name not in wanted]
     found += [
-        f"joint '{name}' is in [{unit}] in the bundle but [{_UNITS[joints[name].kind]}] on the robot"
+        f"joint '{name}' is in [{unit}] in the bundle but [{joints[name].unit}] on the robot"
         for name, unit in wanted.items()
-        if name in joints and _UNITS[joints[name].kind] != unit
+        if name in joints and joints[name].unit != unit
     ]
     if found:
         raise BundleError(f"{where} does not fit robot '{robot.name}': {'; '.join(found)}")

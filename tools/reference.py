@@ -7,12 +7,13 @@ python tools/reference.py --check    exit status 1 when it is not what the node 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ebt_policy_ros.cli.nodes import provide_rclpy
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 OWN_SERVICES = ("enable", "reset", "retry")
@@ -155,10 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when it is not current")
     options = parser.parse_args(arguments)
-    if importlib.util.find_spec("rclpy") is None:
-        import ebt_policy_ros.embedded
-
-        ebt_policy_ros.embedded.install()
+    provide_rclpy()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     text = reference()
     if not options.check:

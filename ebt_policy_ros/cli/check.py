@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ebt_policy_ros.cli.arguments import output_file
-from ebt_policy_ros.cli.check_parameters import parameter_findings
 from ebt_policy_ros.cli.check_robot import bundle_findings, kinematics_findings, robot_findings, urdf_findings
 from ebt_policy_ros.cli.check_words import Finding, listed
 from ebt_policy_ros.cli.results import write_json
@@ -83,6 +82,11 @@ def _check(
             if joint.name not in urdf:
                 yield Finding(True, f"joint '{joint.name}'", f"the policy commands it, the URDF has {listed(urdf)}")
     if options.params is not None:
+        from ebt_policy_ros.cli.nodes import provide_rclpy
+
+        provide_rclpy()
+        from ebt_policy_ros.cli.check_parameters import parameter_findings
+
         yield from parameter_findings(options.params, bundle)
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebt_policy_ros.cli.check_words import Finding, listed, near, own_words
-from ebt_policy_ros.core.errors import SettingsError
-from ebt_policy_ros.core.settings import FROM_BUNDLE, SECTIONS
+from ebt_policy_ros.cli.check_words import Finding, listed, own_words
+from ebt_policy_ros.core.checked import nearest
+from ebt_policy_ros.nodes.parameters import NAMES, check_parameter
 
 if TYPE_CHECKING:
     from ebt_policy_ros.policy.bundle import Bundle
-
-OTHERS = ("model", "robot", "device", "runtime", "gripper_output", "autostart", "enabled_on_activate", "use_sim_time")
-"""Parameters of policy_node outside the sections and cameras."""
 
 
 def parameter_findings(path: Path, bundle: Bundle | None) -> Iterator[Finding]:
@@ -59,22 +55,14 @@ def _parameter(name: str, value: Any, bundle: Bundle | None) -> Iterator[Finding
             own = listed([spec.name for spec in bundle.cameras])
             yield Finding(True, where, f"the policy has no camera '{camera}'; its cameras are {own}")
         return
-    if section in SECTIONS and field:
-        names = [item.name for item in dataclasses.fields(SECTIONS[section])]
-        if field not in names:
-            yield Finding(True, where, f"there is none; {near(field, names)}")
-            return
-        try:
-            if not (value == 0 and name in FROM_BUNDLE):
-                SECTIONS[section].from_mapping({field: value}, where=section)
-        except SettingsError as error:
-            yield Finding(True, where, own_words(str(error), section, field))
-    elif name not in OTHERS and not name.startswith("qos_overrides."):
-        known = [
-            *OTHERS,
-            *(f"{part}.{item.name}" for part, own in SECTIONS.items() for item in dataclasses.fields(own)),
-        ]
-        yield Finding(True, where, f"there is none; {near(name, known)}")
+    if name == "use_sim_time" or name.startswith("qos_overrides."):
+        return
+    if name in NAMES:
+        if reason := check_parameter(name, value):
+            yield Finding(True, where, own_words(reason, f"parameter {name}", field))
+        return
+    beside = [known.partition(".")[2] for known in NAMES if known.startswith(f"{section}.")]
+    yield Finding(True, where, f"there is none; {nearest(field, beside) if beside else nearest(name, NAMES)}")
 
 
 def _flat(given: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ebt_policy_ros.cli.check_words import Finding, listed, near, own_words
+from ebt_policy_ros.cli.check_words import Finding, listed, own_words
+from ebt_policy_ros.core.checked import nearest
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.settings import GripperSettings, JointSettings
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from ebt_policy_ros.messages.urdf import UrdfJoint
     from ebt_policy_ros.policy.bundle import Bundle
 
-UNITS = {"revolute": "rad", "prismatic": "m"}
 ROOM = 0.06
 """Part of a joint's range by which the policy's targets may lie outside the limits before that is worth a warning."""
 
@@ -24,7 +24,7 @@ def robot_findings(entries: Mapping[str, Any], joints: dict[str, JointSettings])
     known = ("name", "joints", "gripper", "kinematics")
     for key in entries:
         if key not in known:
-            yield Finding(True, "robot file", f"unknown entry '{key}'; {near(str(key), known)}")
+            yield Finding(True, "robot file", f"unknown entry '{key}'; {nearest(key, known)}")
     if not isinstance(entries.get("name"), str) or not entries.get("name"):
         yield Finding(True, "robot file", f"name: expected a text, got {entries.get('name')!r}")
     rows = entries.get("joints")
@@ -54,7 +54,7 @@ def _joint_mistakes(row: Any, where: str) -> Iterator[Finding]:
         return
     for key in row:
         if key not in _FIELDS:
-            yield Finding(True, where, f"unknown setting '{key}'; {near(str(key), _FIELDS)}")
+            yield Finding(True, where, f"unknown setting '{key}'; {nearest(key, _FIELDS)}")
     good = {"name": "x", "kind": "revolute", "lower": -1.0, "upper": 1.0, "velocity": 1.0, "acceleration": 1.0}
     is_sound = set(row) == set(_FIELDS)
     for key in _FIELDS:
@@ -123,15 +123,15 @@ def bundle_findings(bundle: Bundle, joints: Mapping[str, JointSettings]) -> Iter
     for name, unit in wanted.items():
         if name not in joints:
             yield Finding(True, f"joint '{name}'", f"the policy commands it, the robot file has {listed(joints)}")
-        elif UNITS[joints[name].kind] != unit:
-            kind = joints[name].kind
-            yield Finding(True, f"joint '{name}'", f"[{unit}] in the policy, but {kind} [{UNITS[kind]}] on the robot")
+        elif joints[name].unit != unit:
+            own = joints[name]
+            yield Finding(True, f"joint '{name}'", f"[{unit}] in the policy, but {own.kind} [{own.unit}] on the robot")
     for name in joints:
         if name not in wanted:
             yield Finding(True, f"joint '{name}'", "the policy does not command it; leave it out of the robot file")
     for name, low, high in zip(wanted, bundle.actions.low, bundle.actions.high, strict=True):
         joint = joints.get(name)
-        if joint is None or UNITS[joint.kind] != wanted[name]:
+        if joint is None or joint.unit != wanted[name]:
             continue
         room = ROOM * (joint.upper - joint.lower)
         if low < joint.lower - room or high > joint.upper + room:
@@ -155,7 +155,7 @@ def urdf_findings(joints: Mapping[str, JointSettings], urdf: Mapping[str, UrdfJo
         if own.kind != joint.kind:
             yield Finding(True, f"joint '{name}'", f"{joint.kind} in the robot file, {own.kind} in the URDF")
             continue
-        unit = UNITS[joint.kind]
+        unit = joint.unit
         if own.lower is not None and joint.lower < own.lower - 1e-6:
             yield Finding(True, f"joint '{name}'", f"lower {joint.lower:g} is below the URDF's {own.lower:g} {unit}")
         if own.upper is not None and joint.upper > own.upper + 1e-6:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +17,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{'error' if self.is_error else 'warning'}: {self.where}: {self.text}"
-
-
-def near(name: str, known: Sequence[str]) -> str:
-    """The nearest known name, or all of them."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
 
 
 def listed(names: Any) -> str:

@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replays, prints a summary, writes what is asked for; returns the exit status."""
+    from ebt_policy_ros.assemble import load_robot
     from ebt_policy_ros.cli.replay_bag import ReplayBag
     from ebt_policy_ros.cli.replay_page import write_page
 
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     if options.record is not None:
         with ReplayBag(options.record) as bag, _open(options, assembly) as timeline:
             bag.copy(timeline)
-            bag.add(rounds, assembly)
+            bag.add(rounds, assembly, load_robot(options.robot)[1])
         result["record"] = str(options.record)
     if options.json is not None:
         write_json(options.json, result)

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ebt_policy_ros.assemble import Assembly, load_robot
+from ebt_policy_ros.assemble import Assembly
 from ebt_policy_ros.bags.record import BagRecorder
 from ebt_policy_ros.bags.timeline import Timeline
 from ebt_policy_ros.cli.replay_run import Replayed
 from ebt_policy_ros.core.errors import DatasetError
-from ebt_policy_ros.messages import PlanMarkers, trajectory_message
+from ebt_policy_ros.messages import PlanMarkers, ToolChain, trajectory_message
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
 
 PREFIX = "/replay"
@@ -32,7 +32,6 @@ class ReplayBag:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(dir=self._path.parent, prefix=".replay-")) if self._is_file else None
         self._bag = BagRecorder(self._path if self._folder is None else self._folder / "bag")
-        self._log_of: dict[int, int] = {}
         self._log_ns = 0
 
     def __enter__(self) -> ReplayBag:
@@ -49,8 +48,6 @@ class ReplayBag:
 
     def copy(self, timeline: Timeline) -> None:
         """Everything that ``timeline`` has."""
-        for heard in timeline.messages():
-            self._log_of.setdefault(heard.stamp_ns, heard.log_ns)
         unknown = {c.topic for c in timeline.connections if not self._bag.add_topic_like(c)}
         for connection, log_ns, data in timeline.raw():
             if connection.topic not in unknown:
@@ -59,25 +56,24 @@ class ReplayBag:
             names = ", ".join(sorted(unknown))
             sys.stderr.write(f"left out of {self._path}, since the bag does not say what their messages are: {names}\n")
 
-    def add(self, rounds: Sequence[Replayed], assembly: Assembly, robot: str = "panda_sim") -> None:
-        """What the replay planned, under /replay, at the times of what it was planned from."""
-        import ebt_policy_ros.embedded
+    def add(self, rounds: Sequence[Replayed], assembly: Assembly, chain: ToolChain | None) -> None:
+        """What the replay planned, under /replay, at the times at which the recording got to it."""
+        from ebt_policy_ros.cli.nodes import provide_rclpy
 
-        ebt_policy_ros.embedded.install()
+        provide_rclpy()
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
         from geometry_msgs.msg import Point
         from std_msgs.msg import Float64
         from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
         from visualization_msgs.msg import Marker, MarkerArray
 
-        chain = load_robot(robot)[1]
         paths = None if chain is None else PlanMarkers(chain, MarkerArray, Marker, Point)
         classes = (DiagnosticArray, DiagnosticStatus, KeyValue)
         for one in rounds:
             cycle = one.cycle
             if cycle is None:
                 continue
-            self._log_ns = max(self._log_ns, self._log_of.get(cycle.observation_stamp_ns or one.time_ns, self._log_ns))
+            self._log_ns = one.log_ns
             values = cycle_values(
                 cycle, enabled=False, commanded=False, think_ms=one.think_ms, latency_ms=None, stamp_age_ms=None
             )

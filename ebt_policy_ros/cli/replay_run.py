@@ -33,6 +33,8 @@ class Replayed:
     time_ns: int
     """When the input was looked at [ns, ROS time]."""
     think_ms: float
+    log_ns: int
+    """When the recording got to it [ns, the recorder's clock]."""
     told: Mapping[str, str] = field(default_factory=dict)
     """Values of the recorded status; empty when the replay went its own way."""
     sent: TrajectoryReading | None = None
@@ -139,7 +141,7 @@ class Replay:
         if values.get("commanded") == "true" and values.get("command_start_ns"):
             waiting = self._sent.get(int(values["command_start_ns"]))
             sent = read_trajectory(waiting.popleft().message()) if waiting else None
-        return Replayed(cycle, history.thought_ns, think_ms, values, sent, lost)
+        return Replayed(cycle, history.thought_ns, think_ms, status.log_ns, values, sent, lost)
 
     def _feed(self, newest_ns: Mapping[str, int]) -> tuple[str, ...]:
         """Everything up to these stamps, by source; returns the sources whose newest message the bag lacks."""
@@ -186,7 +188,7 @@ class Replay:
             think_ms = (time.monotonic() - began_s) * 1e3
             delay_ns = round(latency_s * SECOND_NS)
             later = Instant(now.ros_ns + delay_ns, now.steady_ns + delay_ns)
-            yield Replayed(self._pipeline.act(plan, later, dry_run=True), now.ros_ns, think_ms)
+            yield Replayed(self._pipeline.act(plan, later, dry_run=True), now.ros_ns, think_ms, heard.log_ns)
 
     # --- both -------------------------------------------------------------------------------------------------------
     def _note(self, heard: Heard) -> None:

@@ -31,11 +31,15 @@ def setting(
     return dataclasses.field(default=default, metadata=allowed)
 
 
+def nearest(key: object, known: Sequence[str]) -> str:
+    """The nearest known name as a question, or all of them."""
+    near = difflib.get_close_matches(str(key), known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+
+
 def unknown_key(where: str, key: object, known: Sequence[str]) -> SettingsError:
     """The error for a key nobody knows, with the nearest known one."""
-    near = difflib.get_close_matches(str(key), known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-    return SettingsError(f"{where}: unknown setting '{key}'; {hint}")
+    return SettingsError(f"{where}: unknown setting '{key}'; {nearest(key, known)}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,11 @@ class JointSettings(Checked):
     acceleration: float = setting(above=0.0)
     """Highest acceleration and deceleration ever commanded [rad/s^2 or m/s^2]."""
 
+    @property
+    def unit(self) -> str:
+        """'rad' or 'm'."""
+        return "rad" if self.kind == "revolute" else "m"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.name:

@@ -57,11 +57,15 @@ class _Context:
 
     def text(self, element: Element, name: str, default: str | None = None) -> str:
         """Attribute `name` with its substitutions done; SettingsError when it is missing and has no default."""
-        if name in element.attributes:
-            return self.scope.expand(element.attributes[name], element.where)
-        if default is None:
+        if name not in element.attributes and default is not None:
+            return default
+        return self.scope.expand(self.attribute(element, name), element.where)
+
+    def attribute(self, element: Element, name: str) -> str:
+        """Attribute `name` as it is written; SettingsError when it is missing."""
+        if name not in element.attributes:
             raise SettingsError(f"{element.where}: <{element.tag}> needs the attribute '{name}'")
-        return default
+        return element.attributes[name]
 
 
 def evaluate(path: Path, arguments: Mapping[str, str], environment: Mapping[str, str]) -> list[ProcessDescription]:
@@ -261,10 +265,8 @@ def _process(element: Element, context: _Context) -> None:
             continue
         if child.tag != "env":
             raise UnsupportedError(f"{child.where}: <{child.tag}> in <executable> is not supported without ROS 2")
-        child.allow("name", "value", "if", "unless")
-        environment[context.text(child, "name")] = context.text(child, "value")
-    context.text(element, "cmd")  # says what is wrong with it
-    command = [context.scope.expand(word, element.where) for word in split_words(element.attributes["cmd"])]
+        _set_variable(child, context, environment)
+    command = [context.scope.expand(word, element.where) for word in split_words(context.attribute(element, "cmd"))]
     if not command or shutil.which(command[0], path=environment.get("PATH")) is None:
         raise UnsupportedError(f"{element.where}: '{command[0] if command else ''}' is not installed here")
     context.processes.append(
@@ -277,6 +279,12 @@ def _process(element: Element, context: _Context) -> None:
             where=element.where,
         )
     )
+
+
+def _set_variable(element: Element, context: _Context, environment: dict[str, str]) -> None:
+    """``<env name="..." value="..."/>`` of one process."""
+    element.allow("name", "value", "if", "unless")
+    environment[context.text(element, "name")] = context.text(element, "value")
 
 
 def _node_child(
@@ -294,8 +302,7 @@ def _node_child(
         child.allow("from", "to", "if", "unless")
         remaps.append((context.text(child, "from"), context.text(child, "to")))
     elif child.tag == "env":
-        child.allow("name", "value", "if", "unless")
-        environment[context.text(child, "name")] = context.text(child, "value")
+        _set_variable(child, context, environment)
     else:
         raise child.unsupported()
 

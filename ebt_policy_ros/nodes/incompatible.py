@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.qos import qos_policy_name_from_kind
@@ -24,11 +25,13 @@ class Incompatible:
 
     def for_subscription(self, topic: str) -> SubscriptionEventCallbacks:
         """Callbacks of our subscription to ``topic``."""
-        return SubscriptionEventCallbacks(incompatible_qos=lambda event: self._publisher(topic, event))
+        words = "a publisher offers another QoS ({}), nothing is heard from it"
+        return SubscriptionEventCallbacks(incompatible_qos=self._noting(topic, self.publishers, words, "subscription"))
 
     def for_publisher(self, topic: str) -> PublisherEventCallbacks:
         """Callbacks of our publisher on ``topic``."""
-        return PublisherEventCallbacks(incompatible_qos=lambda event: self._subscription(topic, event))
+        words = "a subscription wants another QoS ({}), it hears nothing"
+        return PublisherEventCallbacks(incompatible_qos=self._noting(topic, self.subscriptions, words, "publisher"))
 
     def counts(self) -> dict[str, int]:
         """For ``/diagnostics``."""
@@ -37,22 +40,15 @@ class Incompatible:
             **{f"{topic}.incompatible_subscriptions": count for topic, count in self.subscriptions.items()},
         }
 
-    def _publisher(self, topic: str, event: Any) -> None:
+    def _noting(self, topic: str, counts: dict[str, int], words: str, own: str) -> Callable[[Any], None]:
+        """A callback that counts the others and logs ``words``; ``own`` is what an override of ours is named after."""
         name = self._node.resolve_topic_name(topic)
-        self.publishers[name] = event.total_count
-        self._node.get_logger().warning(
-            f"{name}: a publisher offers another QoS ({_policy(event)}), nothing is heard from it; "
-            f"set qos_overrides.{name}.subscription.{_policy(event).lower()}"
-        )
 
-    def _subscription(self, topic: str, event: Any) -> None:
-        name = self._node.resolve_topic_name(topic)
-        self.subscriptions[name] = event.total_count
-        self._node.get_logger().warning(
-            f"{name}: a subscription wants another QoS ({_policy(event)}), it hears nothing; "
-            f"set qos_overrides.{name}.publisher.{_policy(event).lower()}"
-        )
+        def note(event: Any) -> None:
+            policy = str(qos_policy_name_from_kind(event.last_policy_kind)).removesuffix("_QOS_POLICY")
+            counts[name] = event.total_count
+            self._node.get_logger().warning(
+                f"{name}: {words.format(policy)}; set qos_overrides.{name}.{own}.{policy.lower()}"
+            )
 
-
-def _policy(event: Any) -> str:
-    return str(qos_policy_name_from_kind(event.last_policy_kind)).removesuffix("_QOS_POLICY")
+        return note

@@ -41,6 +41,15 @@ _FLAGS = {
     ),
 }
 _LARGE = 2**31 - 1
+NAMES = tuple(
+    name
+    for name in (
+        *(*_TEXTS, *_CHOICES, *_FLAGS),
+        *(f"{section}.{item.name}" for section, own in SECTIONS.items() for item in dataclasses.fields(own)),
+    )
+    if name not in _NOT_PARAMETERS
+)
+"""All parameters whose names do not depend on the bundle."""
 
 
 def declare_parameters(node: Any) -> None:

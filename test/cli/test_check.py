@@ -125,6 +125,7 @@ def test_parameters_are_looked_at_without_a_node(model, tmp_path, capsys):
         "minimise": {"steps": 0},
         "schedule": {"execute_steps": "eight"},
         "modell": "lift",
+        "gripper_output": "both",
         "use_sim_time": True,
     }
     path.write_text(yaml.safe_dump({"/**/ebt_policy": {"ros__parameters": given}, "/other": {"ros__parameters": {}}}))
@@ -137,10 +138,11 @@ def test_parameters_are_looked_at_without_a_node(model, tmp_path, capsys):
         "parameter 'retry.patience': there is none; did you mean 'patience_s'?",
         "parameter 'retry.max_retreats': ",
         "parameter 'schedule.execute_steps': expected a whole number, got 'eight'",
+        "parameter 'gripper_output': expected one of in_trajectory, own_trajectory, got 'both'",
         "parameter 'modell': there is none; did you mean 'model'?",
     ):
         assert f"error: {words}" in told, told
-    assert sum("error: " in line for line in lines) == 6
+    assert sum("error: " in line for line in lines) == 7
     path.write_text("ebt_policy: {model: lift}\n")
     assert "expected parameters of /ebt_policy under 'ros__parameters:'" in checked(capsys, "--params", path)[1][0]
 

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from bags.recordings import SECOND, T0, Recorder, image, joint_state, picture
 from nodes.tiny_bundle import HOME, JOINTS, SIZE, make_tiny_bundle
 
 from ebt_policy_ros.bags import Bag
 from ebt_policy_ros.cli.main import main
+from ebt_policy_ros.resources import find_robot
 
 MS = 1_000_000
 
@@ -146,6 +148,19 @@ def test_topics_of_foreign_types_are_copied_as_they_are(model, tmp_path):
         assert found.ext.offered_qos_profiles[0].durability == QosDurability.TRANSIENT_LOCAL
         ((_, log_ns, data),) = reader.messages([found])
         assert (log_ns, store.deserialize_cdr(data, kind).value) == (T0, 1.5)
+
+
+def test_the_path_is_that_of_the_robot_that_was_named(model, tmp_path):
+    entries = yaml.safe_load(find_robot("panda_sim").read_text())
+    del entries["kinematics"]
+    (tmp_path / "pathless.yaml").write_text(yaml.safe_dump(entries))
+    replayed(
+        written(tmp_path / "bag"), model, "--robot", str(tmp_path / "pathless.yaml"), "--record", str(tmp_path / "out")
+    )
+    with Bag(tmp_path / "out") as bag:
+        topics = {connection.topic for connection in bag.connections}
+    assert "/replay/joint_trajectory" in topics
+    assert "/replay/plan" not in topics
 
 
 @pytest.mark.parametrize(
