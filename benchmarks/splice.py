@@ -5,7 +5,7 @@
 In undisturbed episodes with retry off, at every moment at which a command replaces the running one: the acceleration
 and the jerk that the change asks of each joint, ours and for naive replacement (the chunk's rows from the first one
 that is not overtaken, reached at their own times, as a position stream does it). Accelerations are in units of the
-joint's limit: above 1 the limit is broken.
+joint's limit: above 1 the limit is broken. The jump is that of the acceleration at the very moment.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ebt_policy_ros.core.types import Floats, SafeChunk
 from ebt_policy_ros.training.episodes import Episode, Job, Setup, find_bundle, play_all, task_of
 
 QUANTILES = (50.0, 99.0, 100.0)
-Change = tuple[Floats, Floats]
-"""(D,) acceleration asked for over its limit, (D,) jerk [rad/s^3 or m/s^3]."""
+Change = dict[str, Floats]
+"""(D,) acceleration asked for over its limit, its jump over the limit, and jerk [rad/s^3 or m/s^3]."""
 
 
 def splices(episode: Episode) -> list[tuple[Change, Change]]:
@@ -53,35 +53,44 @@ def splices(episode: Episode) -> list[tuple[Change, Change]]:
 
 def ours(running: SafeChunk, command: SafeChunk, limit: Floats, period_ns: int) -> Change:
     """What the node's command asks for in its first period."""
-    before = (rate(running, command.start_ns) - rate(running, command.start_ns - period_ns)) / (period_ns * 1e-9)
-    after = (rate(command, command.start_ns + period_ns) - rate(running, command.start_ns)) / (period_ns * 1e-9)
-    steepest = np.abs(np.diff(command.velocities, axis=0) / np.diff(command.times_s)[:, None])[:2].max(0)
-    return steepest / limit, (after - before) / (period_ns * 1e-9)
+    begin_ns = command.start_ns
+    before = (rate(running, begin_ns) - rate(running, begin_ns - period_ns)) / (period_ns * 1e-9)
+    after = (rate(command, begin_ns + period_ns) - rate(running, begin_ns)) / (period_ns * 1e-9)
+    in_first = command.times_s <= period_ns * 1e-9  # linear between points: the largest is at one
+    at_end = command.sample(begin_ns + period_ns).accelerations
+    return {
+        "acceleration_over_limit": np.abs(np.vstack([command.accelerations[in_first], at_end])).max(0) / limit,
+        "jump_over_limit": np.abs(command.accelerations[0] - running.sample(begin_ns).accelerations) / limit,
+        "jerk": (after - before) / (period_ns * 1e-9),
+    }
 
 
 def naive(running: SafeChunk, now_ns: int, targets: Floats, stamp_ns: int, limit: Floats, period_ns: int) -> Change:
     """What the chunk itself asks for: to be at its next row when that is due."""
     row = min(next_row(stamp_ns, period_ns, now_ns + 1), len(targets) - 1)
     left_s = max(stamp_ns + row * period_ns - now_ns, 1) * 1e-9
-    position, velocity = running.sample(now_ns)
-    wanted = (targets[row] - position) / left_s
-    before = (velocity - rate(running, now_ns - period_ns)) / (period_ns * 1e-9)
-    after = (wanted - velocity) / left_s
-    return np.abs(after) / limit, (after - before) / (period_ns * 1e-9)
+    here = running.sample(now_ns)
+    wanted = (targets[row] - here.positions) / left_s
+    before = (here.velocities - rate(running, now_ns - period_ns)) / (period_ns * 1e-9)
+    after = (wanted - here.velocities) / left_s
+    return {
+        "acceleration_over_limit": np.abs(after) / limit,
+        "jump_over_limit": np.abs(after - here.accelerations) / limit,
+        "jerk": (after - before) / (period_ns * 1e-9),
+    }
 
 
 def rate(chunk: SafeChunk, at_ns: int) -> Floats:
     """(D,) velocity of a motion at a time [rad/s or m/s]."""
-    return chunk.sample(at_ns)[1]
+    return chunk.sample(at_ns).velocities
 
 
 def summary(changes: list[Change], num_arm: int) -> dict[str, list[float]]:
     """Quantiles over all splices and the arm's joints; the hand is left out: it jumps on purpose."""
-    parts = {
-        "acceleration_over_limit": [a[:num_arm] for a, _ in changes],
-        "jerk": [np.abs(j[:num_arm]) for _, j in changes],
+    return {
+        name: [float(np.percentile([np.abs(change[name][:num_arm]) for change in changes], q)) for q in QUANTILES]
+        for name in changes[0]
     }
-    return {name: [float(np.percentile(values, q)) for q in QUANTILES] for name, values in parts.items()}
 
 
 def main(given: list[str] | None = None) -> int:
@@ -118,12 +127,10 @@ def main(given: list[str] | None = None) -> int:
     }
     if options.json is not None:
         write_json(options.json, result)
-    print("| | acceleration / limit: median, 99 %, largest | jerk [rad/s^3]: median, 99 %, largest |\n|---|---|---|")
+    print("| median, 99 %, largest | acceleration / limit | its jump / limit | jerk [rad/s^3] |\n|---|---|---|---|")
     for name in ("ours", "naive"):
-        cells = [
-            ", ".join(f"{value:.3g}" for value in result[name][key]) for key in ("acceleration_over_limit", "jerk")
-        ]
-        print(f"| {name} | {cells[0]} | {cells[1]} |")
+        cells = [", ".join(f"{value:.3g}" for value in values) for values in result[name].values()]
+        print(f"| {name} | {' | '.join(cells)} |")
     return 0
 
 

@@ -34,7 +34,9 @@ class References:
     def at(self, stamps_ns: Times) -> Floats:
         """(T, d) [rad or m] in force at the stamps, none of which may lie before ``first_ns``."""
         running = np.searchsorted(np.array(self.received_ns), stamps_ns, side="right") - 1
-        rows = [self.commands[index].sample(int(stamp))[0] for index, stamp in zip(running, stamps_ns, strict=True)]
+        rows = [
+            self.commands[index].sample(int(stamp)).positions for index, stamp in zip(running, stamps_ns, strict=True)
+        ]
         return np.array(rows).reshape(len(stamps_ns), len(self.joint_names))
 
 
@@ -60,6 +62,7 @@ def follow(
                 times_s=reading.times_s,
                 positions=reading.positions,
                 velocities=reading.velocities,
+                accelerations=reading.accelerations,
                 now_ns=received_ns,
             )
         except RejectedTrajectory as error:
@@ -72,5 +75,5 @@ def follow(
 
 def hold(stamps_ns: Sequence[int], targets: Sequence[Floats], joint_names: Sequence[str]) -> References:
     """Commands that hold until the next one: (d,) each, by increasing stamp."""
-    commands = [Spline((0,), target[None, :], None) for target in targets]
+    commands = [Spline((0,), target[None, :]) for target in targets]
     return References(tuple(joint_names), list(stamps_ns), commands)

@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord
 from ebt_policy_ros.cli.film import FILM_PERIOD_S, film_frame
-from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules, Violation
+from ebt_policy_ros.cli.trajectory_rules import TrajectoryRules, Violation
 from ebt_policy_ros.core.errors import EbtPolicyError, MessageError
 from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.messages import decode_image, read_joint_state, read_trajectory
@@ -117,10 +117,7 @@ class Monitor(Node):  # type: ignore[misc]
             except MessageError as error:
                 self._episode.violations.append(Violation("shape", 0, str(error)))
                 return
-            trajectory = Trajectory(
-                reading.start_ns, reading.joint_names, reading.times_s, reading.positions, reading.velocities
-            )
-            self._episode.violations += self._rules.check(trajectory, self.clock_ns)
+            self._episode.violations += self._rules.check(reading, self.clock_ns)
 
     def _on_status(self, message: Any) -> None:
         values = read_values(message)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ebt_policy_ros.cli.demo_record import CycleRecord, EpisodeRecord
 from ebt_policy_ros.cli.film import FILM_PERIOD_S, film_frame
-from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules
+from ebt_policy_ros.cli.trajectory_rules import TrajectoryRules
 from ebt_policy_ros.core.cycle import Cycle, State
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.sim.perturbations import GROUPS, PERTURBATIONS
@@ -51,9 +51,8 @@ def _judge(turn: Turn, rules: TrajectoryRules, record: EpisodeRecord) -> None:
     command = turn.cycle.command
     rules.measure(turn.positions)
     if command is not None:
-        values = (command.start_ns, command.joint_names, command.times_s, command.positions, command.velocities)
         record.num_trajectories += 1
-        record.violations += rules.check(Trajectory(*values), turn.now_ns)
+        record.violations += rules.check(command, turn.now_ns)
 
 
 def cycle_record(cycle: Cycle, time_s: float, latency_ms: float) -> CycleRecord:

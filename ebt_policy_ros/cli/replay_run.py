@@ -214,19 +214,24 @@ class Replay:
 
 
 def trajectory_difference(cycle: Cycle | None, sent: TrajectoryReading) -> float:
-    """The largest difference of positions and velocities [rad, m, rad/s, m/s] between what was replayed and recorded;
-    infinite when points, times or joints differ, 0 when they are equal bit for bit."""
+    """The largest difference of positions, velocities and accelerations (rad, m, s) between what was replayed and
+    recorded; infinite when points, times or joints differ, 0 when they are equal bit for bit."""
     command = None if cycle is None else cycle.command
     if command is None or command.start_ns != sent.start_ns or not set(sent.joint_names) <= set(command.joint_names):
         return float("inf")
-    columns = [command.joint_names.index(name) for name in sent.joint_names]  # without a hand that has its own
-    positions, velocities = command.positions[:, columns], command.velocities[:, columns]
-    if positions.shape != sent.positions.shape or sent.velocities is None:
-        return float("inf")
     if [round(time_s * 1e9) for time_s in command.times_s] != [round(time_s * 1e9) for time_s in sent.times_s]:
         return float("inf")
-    parts = (positions - sent.positions, velocities - sent.velocities)
-    return float(max(np.abs(part).max() for part in parts))
+    columns = [command.joint_names.index(name) for name in sent.joint_names]  # without a hand that has its own
+    largest = 0.0
+    for replayed, recorded in (
+        (command.positions, sent.positions),
+        (command.velocities, sent.velocities),
+        (command.accelerations, sent.accelerations),
+    ):
+        if recorded is None or recorded.shape != replayed[:, columns].shape:
+            return float("inf")
+        largest = max(largest, float(np.abs(replayed[:, columns] - recorded).max()))
+    return largest
 
 
 def targets(assembly: Assembly, cycle: Cycle) -> Floats:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ebt_policy_ros.core.types import Floats
+from ebt_policy_ros.core.types import Floats, SafeChunk
+from ebt_policy_ros.messages import TrajectoryReading
+from ebt_policy_ros.messages.controller import Spline
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,51 +22,25 @@ class Violation:
     """One rule that one message broke."""
 
     rule: str
-    """Short name: joints, shape, times, velocities, end velocity, past, position jump, velocity jump."""
+    """Short name: joints, shape, times, velocities, end velocity, past, position jump, velocity jump,
+    acceleration jump."""
     stamp_ns: int
     """Header stamp of the message [ns]."""
     detail: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trajectory:
-    """One message as arrays: N points of D joints, in the order of ``joint_names``."""
+Trajectory = TrajectoryReading | SafeChunk
+"""One message, or what becomes one."""
 
-    start_ns: int
-    joint_names: tuple[str, ...]
-    times_s: Floats
-    """(N,) seconds after ``start_ns``."""
-    positions: Floats
-    """(N, D) [rad or m]."""
-    velocities: Floats | None
-    """(N, D) [rad/s or m/s], or None."""
 
-    def first_ns(self) -> int:
-        """Time of the first point [ns]."""
-        return self.start_ns + round(float(self.times_s[0]) * 1e9)
+def first_ns(trajectory: Trajectory) -> int:
+    """Time of the first point [ns]."""
+    return trajectory.start_ns + round(float(trajectory.times_s[0]) * 1e9)
 
-    def end_ns(self) -> int:
-        """Time of the last point [ns]."""
-        return self.start_ns + round(float(self.times_s[-1]) * 1e9)
 
-    def sample(self, time_ns: int) -> tuple[Floats, Floats]:
-        """Positions and velocities (D,) at ``time_ns``: cubic between points, held before and after them."""
-        assert self.velocities is not None
-        time_s = (time_ns - self.start_ns) / 1e9
-        if time_s <= self.times_s[0]:
-            return self.positions[0], self.velocities[0]
-        if time_s >= self.times_s[-1]:
-            return self.positions[-1], np.zeros_like(self.positions[-1])
-        right = int(np.searchsorted(self.times_s, time_s, side="right"))
-        left = right - 1
-        span = float(self.times_s[right] - self.times_s[left])
-        u = (time_s - float(self.times_s[left])) / span
-        p0, p1 = self.positions[left], self.positions[right]
-        m0, m1 = self.velocities[left] * span, self.velocities[right] * span
-        position = (2 * u**3 - 3 * u**2 + 1) * p0 + (u**3 - 2 * u**2 + u) * m0
-        position = position + (-2 * u**3 + 3 * u**2) * p1 + (u**3 - u**2) * m1
-        slope = (6 * u**2 - 6 * u) * (p0 - p1) + (3 * u**2 - 4 * u + 1) * m0 + (3 * u**2 - 2 * u) * m1
-        return position, slope / span
+def end_ns(trajectory: Trajectory) -> int:
+    """Time of the last point [ns]."""
+    return trajectory.start_ns + round(float(trajectory.times_s[-1]) * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +51,15 @@ class Tolerances:
     """[rad or m] against the running trajectory."""
     velocity: float = 2e-2
     """[rad/s or m/s] against the running trajectory."""
+    acceleration: float = 0.2
+    """[rad/s^2 or m/s^2] against the running trajectory, where both have accelerations."""
     measured_position: float = 5e-2
     """[rad or m] of an episode's first trajectory against the measured joints."""
     end_velocity: float = 1e-6
     """[rad/s or m/s] of the last point."""
+
+
+_SINGULAR = {"positions": "position", "velocities": "velocity", "accelerations": "acceleration"}
 
 
 class TrajectoryRules:
@@ -119,38 +100,45 @@ class TrajectoryRules:
             found.append(
                 ("times", f"time_from_start is not strictly increasing: {np.round(trajectory.times_s, 4).tolist()}")
             )
-        if not np.isfinite(trajectory.positions).all():
-            found.append(("shape", "a position is not finite"))
+        for name in ("positions", "accelerations"):
+            values = getattr(trajectory, name)
+            if values is not None and not np.isfinite(values).all():
+                found.append(("shape", f"one of the {name} is not finite"))
         if trajectory.velocities is None or not np.isfinite(trajectory.velocities).all():
             found.append(("velocities", "points have no velocities, or one is not finite"))
         elif np.abs(trajectory.velocities[-1]).max() > self._tolerances.end_velocity:
             worst = int(np.abs(trajectory.velocities[-1]).argmax())
             found.append(("end velocity", f"{names[worst]} ends with {trajectory.velocities[-1][worst]:.4g}"))
-        if trajectory.start_ns != 0 and trajectory.end_ns() <= now_ns:
-            found.append(("past", f"ended {(now_ns - trajectory.end_ns()) / 1e9:.3f} s before it came"))
+        if trajectory.start_ns != 0 and end_ns(trajectory) <= now_ns:
+            found.append(("past", f"ended {(now_ns - end_ns(trajectory)) / 1e9:.3f} s before it came"))
         return found
 
     def _jumps(self, trajectory: Trajectory) -> list[tuple[str, str]]:
         order = [trajectory.joint_names.index(name) for name in self._joint_names]
-        first_ns = trajectory.first_ns()
-        running = self._running_at(first_ns)
+        begin_ns = first_ns(trajectory)
+        running = self._running_at(begin_ns)
         positions = trajectory.positions[0][order]
         if running is None:
             if self._measured is None:
                 return []
             return self._jump("position jump", positions, self._measured, self._tolerances.measured_position)
-        assert trajectory.velocities is not None
         before = [running.joint_names.index(name) for name in self._joint_names]
-        expected, slope = running.sample(first_ns)
-        found = self._jump("position jump", positions, expected[before], self._tolerances.position)
-        return found + self._jump(
-            "velocity jump", trajectory.velocities[0][order], slope[before], self._tolerances.velocity
-        )
+        state = Spline.of(running).sample(begin_ns)
+        found = []
+        for what, expected, tolerance in (
+            ("positions", state.positions, self._tolerances.position),
+            ("velocities", state.velocities, self._tolerances.velocity),
+            ("accelerations", state.accelerations, self._tolerances.acceleration),
+        ):
+            rows, known = getattr(trajectory, what), getattr(running, what)
+            if rows is not None and known is not None:
+                found += self._jump(f"{_SINGULAR[what]} jump", rows[0][order], expected[before], tolerance)
+        return found
 
     def _running_at(self, time_ns: int) -> Trajectory | None:
         """The newest accepted trajectory that has begun by ``time_ns``, or the oldest known; None before any."""
         for candidate in reversed(self._accepted):
-            if candidate.first_ns() <= time_ns:
+            if first_ns(candidate) <= time_ns:
                 return candidate
         return self._accepted[0] if self._accepted else None
 

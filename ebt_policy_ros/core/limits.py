@@ -51,8 +51,8 @@ class StepLimit(abc.ABC):
     name: str
 
     @abc.abstractmethod
-    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
-        """Lowest and highest allowed velocity (B, D) at the next knot, ``step_s`` after the state given."""
+    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
+        """Lowest and highest allowed velocity (B, D) at the next knot, one step after the state given."""
 
 
 class FiniteLimit(TargetLimit):
@@ -99,15 +99,15 @@ class PositionLimit(TargetLimit, StepLimit):
     """lower <= p <= upper, at every knot and between: targets are clipped, and the arm can always brake in time.
 
     Braking is safe when D(v) = v^2 / (2 A) + v h / 2 fits between p and the limit. The second part lets the arm stop at
-    knots only, and makes the condition hold at the next knot too when it brakes with A now, for any step up to h.
+    knots only, and makes the condition hold at the next knot too when it brakes with A now, h being one step.
     """
 
     name = "position"
 
-    def __init__(self, robot: RobotSettings, longest_step_s: float) -> None:
+    def __init__(self, robot: RobotSettings, step_s: float) -> None:
         self._lower, self._upper = robot.per_joint("lower"), robot.per_joint("upper")
-        self._acceleration = usable_acceleration(robot, longest_step_s)
-        self._longest_step_s = longest_step_s
+        self._acceleration = usable_acceleration(robot, step_s)
+        self._step_s = step_s
 
     def judge(self, targets: Floats, running: Floats) -> Verdict:
         clipped = np.clip(targets, self._lower, self._upper)
@@ -116,27 +116,27 @@ class PositionLimit(TargetLimit, StepLimit):
     def allowed(self, joint: int) -> str:
         return f"{self._lower[joint]:g} to {self._upper[joint]:g}"
 
-    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
-        high = self._bound(self._upper - positions, velocities, step_s)
-        low = -self._bound(positions - self._lower, -velocities, step_s)
+    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
+        high = self._bound(self._upper - positions, velocities)
+        low = -self._bound(positions - self._lower, -velocities)
         return low, high
 
-    def _bound(self, room: Floats, velocities: Floats, step_s: float) -> Floats:
+    def _bound(self, room: Floats, velocities: Floats) -> Floats:
         """Highest next velocity towards a limit ``room`` away: solves D(v') = room - (v + v') h / 2 for v'.
 
         Where even v' = 0 comes too late (a start that was not made here), the arm brakes: so that the peak within the
-        step just touches the limit if that is possible, else with all it has. Outside the limit
-        nothing moves further out.
+        step just touches the limit if that is possible, else with all it has. At the limit and outside nothing moves
+        further out; it may stop there, so that rounding at the limit throws no joint back.
         """
-        acceleration = self._acceleration
+        acceleration, step_s = self._acceleration, self._step_s
         left = room - velocities * (step_s / 2.0)
-        bound = braking_velocity(np.maximum(left, 0.0), acceleration, (self._longest_step_s + step_s) / 2.0)
+        bound = braking_velocity(np.maximum(left, 0.0), acceleration, step_s)
         hardest = velocities - acceleration * step_s
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             touching = velocities - np.square(velocities) * (step_s / 2.0) / room
-        urgent = np.where(room > 0.0, np.maximum(np.where(velocities > 0.0, touching, 0.0), hardest), hardest)
-        outside = np.where(velocities > 0.0, hardest, 0.0)
-        return np.where(room < 0.0, outside, np.where(left < 0.0, urgent, bound))
+        urgent = np.maximum(np.where(velocities > 0.0, touching, 0.0), hardest)
+        outside = np.maximum(hardest, 0.0)
+        return np.where(room <= 0.0, outside, np.where(left < 0.0, urgent, bound))
 
 
 class VelocityLimit(StepLimit):
@@ -144,13 +144,13 @@ class VelocityLimit(StepLimit):
 
     name = "velocity"
 
-    def __init__(self, robot: RobotSettings, longest_step_s: float) -> None:
+    def __init__(self, robot: RobotSettings, step_s: float) -> None:
         self._velocity = robot.per_joint("velocity")
-        self._acceleration = usable_acceleration(robot, longest_step_s)
+        self._change = usable_acceleration(robot, step_s) * step_s
 
-    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
-        change = self._acceleration * step_s
-        return np.minimum(-self._velocity, velocities + change), np.maximum(self._velocity, velocities - change)
+    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
+        slowest = velocities - self._change, velocities + self._change
+        return np.minimum(-self._velocity, slowest[1]), np.maximum(self._velocity, slowest[0])
 
 
 class AccelerationLimit(StepLimit):
@@ -158,20 +158,19 @@ class AccelerationLimit(StepLimit):
 
     name = "acceleration"
 
-    def __init__(self, robot: RobotSettings, longest_step_s: float) -> None:
-        self._acceleration = usable_acceleration(robot, longest_step_s)
+    def __init__(self, robot: RobotSettings, step_s: float) -> None:
+        self._change = usable_acceleration(robot, step_s) * step_s
 
-    def velocity_bounds(self, positions: Floats, velocities: Floats, step_s: float) -> tuple[Floats, Floats]:
-        change = self._acceleration * step_s
-        return velocities - change, velocities + change
+    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
+        return velocities - self._change, velocities + self._change
 
 
-def usable_acceleration(robot: RobotSettings, longest_step_s: float) -> Floats:
+def usable_acceleration(robot: RobotSettings, step_s: float) -> Floats:
     """(D,) the acceleration the knots can express: the robot's, or less where that reaches full speed in one step.
 
     With more, a joint stopped at its position limit could be thrown back faster than its velocity limit.
     """
-    return np.minimum(robot.per_joint("acceleration"), robot.per_joint("velocity") / longest_step_s)
+    return np.minimum(robot.per_joint("acceleration"), robot.per_joint("velocity") / step_s)
 
 
 def braking_velocity(room: Floats, deceleration: Floats, reaction_s: float) -> Floats:

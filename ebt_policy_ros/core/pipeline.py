@@ -198,7 +198,7 @@ class Pipeline:
             splice, settings.min_retreat_s, settings.min_retreat_rad, settings.retreat_s
         )
         targets = with_hand(targets, self.robot, self.settings.period_s, release=retreat.release)
-        made = self._safety.make(targets, splice.start_ns, splice)
+        made = self._safety.make(targets, self._safety.earliest_ns(splice), splice)
         if isinstance(made, Refused):
             return Move(refused=made.reason, refused_limit=made.limit)
         return Move(made.chunk, made.clamps, reason=splice.restarted)
@@ -382,7 +382,7 @@ class Pipeline:
                 is_look=self._used_up_ns is not None and now.ros_ns < self._used_up_ns,
                 holds_nothing=joints is not None
                 and command is not None
-                and holds_nothing(self.robot, command[0], joints.positions),
+                and holds_nothing(self.robot, command.positions, joints.positions),
             )
             undecided = ThinkMore("nothing thought yet")
             plan = Plan(self._number, self._generation, evidence, self._memory, undecided, Thought())

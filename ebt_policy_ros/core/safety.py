@@ -1,9 +1,13 @@
 """Targets in, SafeChunk out: the only place that makes one.
 
-Every joint is a double integrator that starts at the splice and follows the chunk with piecewise constant acceleration,
-two pieces a chunk period. The velocity at each knot is what following asks for, bounded by the limits in turn. So the
-limits hold between the knots as well, and a controller's cubic through the knots is exactly this motion. A chunk
-within the limits is reproduced exactly at its rows; the motion ends with braking to rest.
+Every joint is planned as a double integrator that starts at the splice's knot and follows the chunk with piecewise
+constant acceleration, two pieces a chunk period. The velocity at each knot is what following asks for, bounded by the
+limits in turn, so the limits hold between the knots as well; it ends with braking to rest.
+
+What is sent is the average of that plan over the last knot step. An average of values within limits is within them, so
+every limit still holds; and acceleration becomes continuous, linear from knot to knot. Since the running motion is left
+at a knot only, its plan before the knot is known from position, velocity and acceleration there, and the new motion
+continues all three. The plan is made half a step ahead, so that averaging delays nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +31,10 @@ from ebt_policy_ros.core.limits import (
     usable_acceleration,
 )
 from ebt_policy_ros.core.settings import RobotSettings, SafetySettings
-from ebt_policy_ros.core.types import SAFETY_KEY, Floats, SafeChunk, Splice
+from ebt_policy_ros.core.types import SAFETY_KEY, Floats, MotionState, SafeChunk, Splice
 
 CATCH_UP = 0.5
 """Part of the acceleration limit with which targets are approached; the rest is for the targets' own motion."""
-SHORTEST_STEP = 0.25
-"""A first knot nearer than this fraction of half a period is left out; the first step is then up to 1 + this long."""
 NOTICEABLE = 1e-6
 """Velocity change [rad/s or m/s] from which a bound counts as having clamped."""
 
@@ -59,11 +61,9 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Motion:
-    """B motions over common knots, before they are SafeChunks."""
+class PlannedMotion:
+    """B motions of piecewise constant acceleration over common, equally spaced knots, before they are smoothed."""
 
-    offsets_ns: tuple[int, ...]
-    """(N,) time of every knot from the splice, strictly increasing from 0."""
     positions: Floats
     """(B, N, D)."""
     velocities: Floats
@@ -71,37 +71,31 @@ class Motion:
     clamps: Mapping[str, Floats]
     """Limit name -> (B,) number of changed values."""
 
-    def resting_for(self, rest_ns: int) -> Motion:
-        """The same motion, and ``rest_ns`` more at its last knot, where it rests."""
-        return Motion(
-            (*self.offsets_ns, self.offsets_ns[-1] + rest_ns),
-            np.concatenate([self.positions, self.positions[:, -1:]], axis=1),
-            np.concatenate([self.velocities, np.zeros_like(self.velocities[:, -1:])], axis=1),
-            self.clamps,
-        )
-
 
 class SafetyStage:
     """The limits of one robot applied to chunks of one period."""
 
     def __init__(self, robot: RobotSettings, settings: SafetySettings, period_ns: int) -> None:
         self._robot = robot
-        self._half_ns = period_ns // 2
+        self._step_ns = period_ns // 2
+        self._step_s = self._step_ns * 1e-9
         self._period_ns = period_ns
-        self._blend_s = settings.blend_s
+        self._reaction_s = max(settings.blend_s, self._step_s)
         self._rest_ns = round(settings.rest_s * 1e9)
-        longest_step_s = (period_ns - self._half_ns) * (1.0 + SHORTEST_STEP) * 1e-9
-        self._longest_step_s = longest_step_s
         self._velocity = robot.per_joint("velocity")
-        self.acceleration = usable_acceleration(robot, longest_step_s)
+        self.acceleration = usable_acceleration(robot, self._step_s)
         """(D,) [rad/s^2 or m/s^2] what this stage accelerates and brakes with, at most the robot's limit."""
-        position = PositionLimit(robot, longest_step_s)
+        position = PositionLimit(robot, self._step_s)
         self._target_limits: tuple[TargetLimit, ...] = (FiniteLimit(settings), JumpLimit(robot, settings), position)
         self._step_limits: tuple[StepLimit, ...] = (
-            VelocityLimit(robot, longest_step_s),
+            VelocityLimit(robot, self._step_s),
             position,
-            AccelerationLimit(robot, longest_step_s),
+            AccelerationLimit(robot, self._step_s),
         )
+
+    def earliest_ns(self, splice: Splice) -> int:
+        """The first time [ns, ROS time] for which a target can still be met: half a step after the splice's knot."""
+        return splice.knot_ns + self._step_ns // 2
 
     def make(self, targets: Floats, stamp_ns: int, splice: Splice) -> Admitted | Refused:
         """A safe motion from the splice along targets (H, D) [rad or m], row i meant for ``stamp_ns + i * period``.
@@ -114,20 +108,12 @@ class SafetyStage:
         first = next_row(stamp_ns, self._period_ns, splice.start_ns)
         if first >= len(targets):
             raise SafetyError(f"targets: all {len(targets)} rows lie before the splice; the schedule drops such chunks")
-        running = splice.positions[None]
-        judged, clamps, refused = self.judge(targets[None], running, first)
+        positions, velocities = planned_before(splice.knot, self._step_s)
+        judged, clamps, refused = self.judge(targets[None], positions[None], first)
         if refused[0] is not None:
             return refused[0]
-        motion = self.follow(judged, stamp_ns - splice.start_ns, running, splice.velocities[None])
-        return self._admit(motion, splice, clamps)
-
-    def again(self, chunk: SafeChunk, splice: Splice) -> Admitted:
-        """A safe chunk passed again: the same, when the splice is its own start."""
-        offsets = tuple(round(float(time_s) * 1e9) for time_s in chunk.times_s)
-        motion = self._track(
-            offsets, chunk.positions[None], chunk.velocities[None], splice.positions[None], splice.velocities[None]
-        )
-        return self._admit(motion, splice, {})
+        planned = self.follow(judged, stamp_ns - self.earliest_ns(splice), positions[None], velocities[None])
+        return self._admit(planned, splice, clamps)
 
     def brake(self, splice: Splice) -> SafeChunk:
         """To rest as fast as the acceleration limits allow, along no particular path; then at rest for ``rest_s``.
@@ -135,8 +121,9 @@ class SafetyStage:
         Without that rest the motion would be over within a few knots, and a controller that gets it late, on a loaded
         machine or network, would refuse it as ended and run on.
         """
-        motion = self._rest(splice.positions[None], splice.velocities[None]).resting_for(self._rest_ns)
-        return self._admit(motion, splice, {}).chunk
+        positions, velocities = planned_before(splice.knot, self._step_s)
+        planned = self._rest(positions[None], velocities[None])
+        return self._admit(planned, splice, {}, self._rest_ns).chunk
 
     def judge(
         self, targets: Floats, running: Floats, first_row: int
@@ -163,15 +150,14 @@ class SafetyStage:
         past = np.clip(past, self._robot.per_joint("lower"), self._robot.per_joint("upper"))
         return np.concatenate([past, current], axis=1), clamps, refused
 
-    def follow(self, targets: Floats, delay_ns: int, positions: Floats, velocities: Floats) -> Motion:
-        """Motions from states (B, D) along finite targets (B, H, D), row 0 meant for ``delay_ns`` after the start."""
+    def follow(self, targets: Floats, delay_ns: int, positions: Floats, velocities: Floats) -> PlannedMotion:
+        """Plans from states (B, D) along finite targets (B, H, D), row 0 meant for ``delay_ns`` after the start."""
         grid_ns, along_positions, along_velocities = self._reference(targets, delay_ns)
-        before = range(grid_ns[0] - self._half_ns, 0, -self._half_ns)  # a chunk from the future: some steps until row 0
-        nearest = max(1, round(SHORTEST_STEP * self._half_ns))
-        offsets = [0] + [offset for offset in (*before[::-1], *grid_ns) if offset >= nearest]
-        reference = [_at(offset, grid_ns, along_positions, along_velocities) for offset in offsets]
+        num_steps = max(1, -(-grid_ns[-1] // self._step_ns))
+        reference = [
+            _at(knot * self._step_ns, grid_ns, along_positions, along_velocities) for knot in range(num_steps + 1)
+        ]
         return self._track(
-            tuple(offsets),
             np.stack([position for position, _ in reference], axis=1),
             np.stack([velocity for _, velocity in reference], axis=1),
             positions,
@@ -179,12 +165,12 @@ class SafetyStage:
         )
 
     def _reference(self, targets: Floats, delay_ns: int) -> tuple[list[int], Floats, Floats]:
-        """Knots [ns from the splice] (M,) twice a period, and the chunk's own positions and velocities (B, M, D) there.
+        """Times [ns from the start] (M,) twice a period, and the chunk's own positions and velocities (B, M, D) there.
 
         Row velocities are central differences, within the velocity limit; two parabolas join row to row in position
         and velocity: with dp = q' - q - u T, dv = u' - u, h = T / 2 the first has a = dp / h^2 - dv / (2 h).
         """
-        period_s, half_s = self._period_ns * 1e-9, self._half_ns * 1e-9
+        period_s, half_s = self._period_ns * 1e-9, self._period_ns * 0.5e-9
         rates = np.gradient(targets, period_s, axis=1) if targets.shape[1] > 1 else np.zeros_like(targets)
         rates = np.clip(rates, -self._velocity, self._velocity)
         gap = targets[:, 1:] - targets[:, :-1] - rates[:, :-1] * period_s
@@ -195,20 +181,13 @@ class SafetyStage:
         along_positions[:, 0::2], along_velocities[:, 0::2] = targets, rates
         along_positions[:, 1::2] = targets[:, :-1] + rates[:, :-1] * half_s + bend * (half_s**2 / 2.0)
         along_velocities[:, 1::2] = rates[:, :-1] + bend * half_s
-        grid_ns = [
-            delay_ns + row * self._period_ns + half * self._half_ns for row in range(num_rows) for half in (0, 1)
-        ]
-        return grid_ns[:-1], along_positions, along_velocities
+        grid_ns = [delay_ns + half * self._period_ns // 2 for half in range(2 * num_rows - 1)]
+        return grid_ns, along_positions, along_velocities
 
     def _track(
-        self,
-        offsets: tuple[int, ...],
-        reference: Floats,
-        reference_rates: Floats,
-        positions: Floats,
-        velocities: Floats,
-    ) -> Motion:
-        """Motions from states (B, D) that follow a reference (B, N, D) over its knots, then brake to rest.
+        self, reference: Floats, reference_rates: Floats, positions: Floats, velocities: Floats
+    ) -> PlannedMotion:
+        """Plans from states (B, D) that follow a reference (B, N, D) over its knots, then brake to rest.
 
         Relative to the reference (error e, rate w) the next rate w' is the braking velocity of what is left,
         s = -(e + w h / 2): for small errors w' = s / b, whose error dies as (1 - h / b)^n without overshoot for any
@@ -216,64 +195,70 @@ class SafetyStage:
         """
         knots, rates = [positions], [velocities]
         clamps: dict[str, Floats] = {}
-        for knot in range(1, len(offsets)):
-            step_s = (offsets[knot] - offsets[knot - 1]) * 1e-9
+        for knot in range(1, reference.shape[1]):
             rate = velocities - reference_rates[:, knot - 1]
-            left = reference[:, knot - 1] - positions - rate * (step_s / 2.0)
-            reaction_s = max(self._blend_s, (self._longest_step_s + step_s) / 2.0)
-            closing = np.sign(left) * braking_velocity(np.abs(left), CATCH_UP * self.acceleration, reaction_s)
+            left = reference[:, knot - 1] - positions - rate * (self._step_s / 2.0)
+            closing = np.sign(left) * braking_velocity(np.abs(left), CATCH_UP * self.acceleration, self._reaction_s)
             wanted = reference_rates[:, knot] + closing
-            positions, velocities = self._step(positions, velocities, wanted, step_s, clamps)
+            positions, velocities = self._step(positions, velocities, wanted, clamps)
             knots.append(positions)
             rates.append(velocities)
-        tail = self._rest(positions, velocities, len(offsets) == 1)
-        shifted = tuple(offsets[-1] + offset for offset in tail.offsets_ns[1:])
-        return Motion(
-            offsets + shifted,
+        tail = self._rest(positions, velocities)
+        return PlannedMotion(
             np.concatenate([np.stack(knots, axis=1), tail.positions[:, 1:]], axis=1),
             np.concatenate([np.stack(rates, axis=1), tail.velocities[:, 1:]], axis=1),
             clamps,
         )
 
-    def _rest(self, positions: Floats, velocities: Floats, at_least_once: bool = True) -> Motion:
-        """Motions that brake from states (B, D) until every joint rests."""
+    def _rest(self, positions: Floats, velocities: Floats) -> PlannedMotion:
+        """Plans that brake from states (B, D) until every joint rests."""
         knots, rates = [positions], [velocities]
-        step_s = self._half_ns * 1e-9
-        most = 4 + int(np.ceil(np.max(np.abs(velocities) / (self.acceleration * step_s), initial=0.0)))
-        while velocities.any() or (at_least_once and len(knots) == 1):
+        most = 4 + int(np.ceil(np.max(np.abs(velocities) / (self.acceleration * self._step_s), initial=0.0)))
+        while velocities.any():
             if len(knots) > most:
                 raise SafetyError(f"braking did not end within {most} steps from {rates[0]}: please report this")
-            positions, velocities = self._step(positions, velocities, np.zeros_like(velocities), step_s, {})
+            positions, velocities = self._step(positions, velocities, np.zeros_like(velocities), {})
             knots.append(positions)
             rates.append(velocities)
-        offsets = tuple(knot * self._half_ns for knot in range(len(knots)))
-        return Motion(offsets, np.stack(knots, axis=1), np.stack(rates, axis=1), {})
+        return PlannedMotion(np.stack(knots, axis=1), np.stack(rates, axis=1), {})
 
     def _step(
-        self, positions: Floats, velocities: Floats, wanted: Floats, step_s: float, clamps: dict[str, Floats]
+        self, positions: Floats, velocities: Floats, wanted: Floats, clamps: dict[str, Floats]
     ) -> tuple[Floats, Floats]:
         """The state (B, D) one step on, its velocity as near to ``wanted`` as the limits allow; adds to the counts."""
         for limit in self._step_limits:
-            low, high = limit.velocity_bounds(positions, velocities, step_s)
+            low, high = limit.velocity_bounds(positions, velocities)
             bounded = np.minimum(np.maximum(wanted, low), high)
             num_changed = (np.abs(bounded - wanted) > NOTICEABLE).sum(axis=1)
             if num_changed.any():
                 clamps[limit.name] = clamps.get(limit.name, np.zeros(len(wanted))) + num_changed
             wanted = bounded
-        return positions + (velocities + wanted) * (step_s / 2.0), wanted
+        return positions + (velocities + wanted) * (self._step_s / 2.0), wanted
 
-    def _admit(self, motion: Motion, splice: Splice, clamps: Mapping[str, Floats]) -> Admitted:
-        """The first motion as a SafeChunk; ``clamps`` are those of the targets."""
+    def _admit(
+        self, planned: PlannedMotion, splice: Splice, clamps: Mapping[str, Floats], rest_ns: int = 0
+    ) -> Admitted:
+        """The first motion, smoothed, and ``rest_ns`` more at its end; ``clamps`` are those of the targets."""
         counted: dict[str, int] = {}
-        for counts in (clamps, motion.clamps):
+        for counts in (clamps, planned.clamps):
             for name, numbers in counts.items():
                 counted[name] = counted.get(name, 0) + int(numbers[0])
+        states = smoothed(planned.positions[0], planned.velocities[0], splice.knot, self._step_s)
+        begin_ns = splice.knot_ns - splice.start_ns
+        offsets_ns = [begin_ns + knot * self._step_ns for knot in range(len(states.positions))]
+        if begin_ns > 0:
+            offsets_ns = [0, *offsets_ns]
+            states = MotionState(*(np.vstack(pair) for pair in zip(splice.start, states, strict=True)))
+        if rest_ns > 0:
+            offsets_ns.append(offsets_ns[-1] + rest_ns)
+            states = MotionState(*(np.vstack([part, part[-1:]]) for part in states))
         chunk = SafeChunk(
             start_ns=splice.start_ns,
             joint_names=self._robot.joint_names,
-            times_s=np.array(motion.offsets_ns) * 1e-9,
-            positions=motion.positions[0],
-            velocities=motion.velocities[0],
+            times_s=np.array(offsets_ns) * 1e-9,
+            positions=states.positions,
+            velocities=states.velocities,
+            accelerations=states.accelerations,
             key=SAFETY_KEY,
         )
         return Admitted(chunk, {name: number for name, number in counted.items() if number})
@@ -293,6 +278,24 @@ class SafetyStage:
 def next_row(stamp_ns: int, period_ns: int, start_ns: int) -> int:
     """The first row of a chunk that is not before ``start_ns``: as many rows were overtaken."""
     return max(0, -((stamp_ns - start_ns) // period_ns))
+
+
+def planned_before(knot: MotionState, step_s: float) -> tuple[Floats, Floats]:
+    """The plan's positions and velocities (D,) at a knot whose smoothed state is ``knot``: before it the plan had
+    constant acceleration for one step."""
+    ahead = knot.velocities * (step_s / 2.0) + knot.accelerations * (step_s * step_s / 12.0)
+    return knot.positions + ahead, knot.velocities + knot.accelerations * (step_s / 2.0)
+
+
+def smoothed(positions: Floats, velocities: Floats, knot: MotionState, step_s: float) -> MotionState:
+    """Plans (..., N, D), averaged at every knot over the step before it: (..., N + 1, D), from ``knot`` (..., D) to
+    rest."""
+    after = np.concatenate([positions[..., 1:, :], positions[..., -1:, :]], axis=-2)
+    rates = np.concatenate([velocities[..., 1:, :], velocities[..., -1:, :]], axis=-2)
+    mean = (positions + after) / 2.0 - (rates - velocities) * (step_s / 12.0)
+    averages = (mean, (velocities + rates) / 2.0, (rates - velocities) / step_s)
+    parts = zip(knot, averages, strict=True)
+    return MotionState(*(np.concatenate([first[..., None, :], part], axis=-2) for first, part in parts))
 
 
 def _at(offset_ns: int, grid_ns: list[int], positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ import numpy as np
 from ebt_policy_ros.core.errors import SafetyError
 from ebt_policy_ros.core.observe import JointSample
 from ebt_policy_ros.core.settings import RobotSettings, ScheduleSettings
-from ebt_policy_ros.core.types import Floats, SafeChunk, Splice
+from ebt_policy_ros.core.types import Floats, MotionState, SafeChunk, Splice
 
 AT_REST = 0.25
 """Part of the allowed deviation that an arm at rest gets: what follows a move by hand would be a jump."""
@@ -64,30 +64,36 @@ class Schedule:
         """Whether a trajectory is running at all now."""
         return bool(self._chunks) and now_ns < self._chunks[-1].end_ns
 
-    def command_at(self, stamp_ns: int) -> tuple[Floats, Floats] | None:
-        """Commanded positions and velocities (D,) at a time; None before the first trajectory."""
-        for chunk in reversed(self._chunks):
-            if chunk.start_ns <= stamp_ns:
-                return chunk.sample(stamp_ns)
-        return None
+    def command_at(self, stamp_ns: int) -> MotionState | None:
+        """What is commanded at a time; None before the first trajectory."""
+        chunk = self._chunk_at(stamp_ns)
+        return None if chunk is None else chunk.sample(stamp_ns)
+
+    def _chunk_at(self, stamp_ns: int) -> SafeChunk | None:
+        return next((chunk for chunk in reversed(self._chunks) if chunk.start_ns <= stamp_ns), None)
 
     def splice(self, now_ns: int, measured: JointSample | None) -> Splice | None:
         """Where the next trajectory takes over: ``lead_s`` from now, on the running command.
 
-        From the measured positions and zero velocity when nothing runs or the command was not followed; the gripper
-        keeps its command even then. None when nothing runs and nothing is measured. ``measured`` must be fresh.
+        From rest at the measured positions when nothing runs or the command was not followed; the gripper keeps its
+        command even then. None when nothing runs and nothing is measured. ``measured`` must be fresh.
         """
         start_ns = now_ns + round(self._settings.lead_s * 1e9)
-        command = self.command_at(start_ns)
-        if command is None:
-            if measured is None:
-                return None
-            return Splice(start_ns, measured.positions, np.zeros_like(measured.positions))
+        running = self._chunk_at(start_ns)
+        if running is None:
+            return None if measured is None else Splice.at_once(start_ns, MotionState.at_rest(measured.positions))
         deviation = self._deviation(measured, now_ns) if measured is not None else ""
-        if measured is None or not deviation:
-            return Splice(start_ns, *command)
-        positions = np.where(self._free, measured.positions, command[0])
-        return Splice(start_ns, positions, np.where(self._free, 0.0, command[1]), deviation)
+        begin, knot_ns = running.sample(start_ns), start_ns
+        if begin.velocities.any() or begin.accelerations.any():
+            knot_ns = running.next_point_ns(start_ns)
+        knot = running.sample(knot_ns)
+        if measured is not None and deviation:
+            here = MotionState.at_rest(measured.positions)
+            begin, knot = (MotionState(*map(self._only_hand, here, state)) for state in (begin, knot))
+        return Splice(start_ns, begin, knot_ns, knot, deviation)
+
+    def _only_hand(self, measured: Floats, commanded: Floats) -> Floats:
+        return np.where(self._free, measured, commanded)
 
     def accept(self, chunk: SafeChunk, now_ns: int, *, retreat: bool = False) -> None:
         """Let a chunk run from its start on; SafetyError when that is already past."""
@@ -113,8 +119,8 @@ class Schedule:
             command = self.command_at(stamp_ns)
             if command is None or self._is_retreating:
                 continue
-            if not self._path or (np.abs(self._path[-1].positions - command[0]) * self._free).max() > MOVED:
-                self._path.append(PathPoint(command[0], is_calm=False))
+            if not self._path or (np.abs(self._path[-1].positions - command.positions) * self._free).max() > MOVED:
+                self._path.append(PathPoint(command.positions, is_calm=False))
 
     def mark_calm(self) -> None:
         """The newest executed point is one to come back to."""
@@ -126,11 +132,12 @@ class Schedule:
         more away and ``least_change`` [rad or m] or more different, at most ``most_s``; only the splice itself when
         nothing was executed."""
         least, most = (max(1, round(seconds * 1e9 / self._period_ns)) for seconds in (least_s, most_s))
-        rows, self._num_retraced = [splice.positions], 0
-        for index, point, way in self._way_back(splice.positions):
+        here = splice.knot.positions
+        rows, self._num_retraced = [here], 0
+        for index, point, way in self._way_back(here):
             rows += way
             self._num_retraced = index
-            change = float((np.abs(point.positions - splice.positions) * self._free).max())
+            change = float((np.abs(point.positions - here) * self._free).max())
             if len(rows) > most or (point.is_calm and len(rows) > least and change >= least_change):
                 break
         return np.stack(rows[: most + 1])
@@ -167,7 +174,7 @@ class Schedule:
         """Which joint is not where its command was lately, or nothing."""
         late_ns = round(self._settings.follow_s * 1e9)
         stamps = [measured.stamp_ns - late_ns * part // 5 for part in range(6)]
-        commands = [command[0] for command in map(self.command_at, stamps) if command is not None]
+        commands = [command.positions for command in map(self.command_at, stamps) if command is not None]
         if not commands:
             return ""
         low, high = np.min(commands, axis=0), np.max(commands, axis=0)

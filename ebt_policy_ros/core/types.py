@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,11 +143,28 @@ SAFETY_KEY: Final = object()
 """Handed over by ``core/safety.py`` alone: whoever builds a SafeChunk without going through it gets a SafetyError."""
 
 
+class MotionState(NamedTuple):
+    """Where every joint is and how it moves at one instant."""
+
+    positions: Floats
+    """(D,) [rad or m]."""
+    velocities: Floats
+    """(D,) [rad/s or m/s]."""
+    accelerations: Floats
+    """(D,) [rad/s^2 or m/s^2]."""
+
+    @classmethod
+    def at_rest(cls, positions: Floats) -> MotionState:
+        """Standing still at ``positions`` (D,)."""
+        return cls(positions, np.zeros_like(positions), np.zeros_like(positions))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SafeChunk:
     """A trajectory that keeps every limit of the robot, also between its points; only ``core/safety.py`` makes one.
 
-    Between two points the acceleration is constant, so a controller's cubic Hermite interpolation is that parabola.
+    Between two points the acceleration is linear, so that both splines of a joint_trajectory_controller are exactly
+    this motion: the quintic through positions, velocities and accelerations, and the cubic without the latter.
     """
 
     start_ns: int
@@ -159,6 +176,8 @@ class SafeChunk:
     """(N, D) [rad or m]; the first row is the running command at the splice."""
     velocities: Floats
     """(N, D) [rad/s or m/s]; the last row is zero."""
+    accelerations: Floats
+    """(N, D) [rad/s^2 or m/s^2]; the last row is zero."""
     key: InitVar[object]
 
     def __post_init__(self, key: object) -> None:
@@ -166,15 +185,16 @@ class SafeChunk:
             raise SafetyError("a SafeChunk is made by the safety stage only: pass the targets through core.safety")
         shape = (None, len(self.joint_names))
         object.__setattr__(self, "times_s", as_floats("times", self.times_s, (None,)))
-        object.__setattr__(self, "positions", as_floats("positions", self.positions, shape))
-        object.__setattr__(self, "velocities", as_floats("velocities", self.velocities, shape))
-        num_points = len(self.times_s)
-        if num_points < 2 or len(self.positions) != num_points or len(self.velocities) != num_points:
+        for name in ("positions", "velocities", "accelerations"):
+            object.__setattr__(self, name, as_floats(name, getattr(self, name), shape))
+        sizes = [len(rows) for rows in (self.times_s, self.positions, self.velocities, self.accelerations)]
+        if min(sizes) < 2 or len(set(sizes)) > 1:
             raise ShapeError(
-                f"safe chunk: expected two or more points alike, got {num_points} times, {len(self.positions)} "
-                f"positions, {len(self.velocities)} velocities"
+                f"safe chunk: expected two or more points alike, got {sizes[0]} times, {sizes[1]} positions, "
+                f"{sizes[2]} velocities, {sizes[3]} accelerations"
             )
-        if self.times_s[0] < 0.0 or (np.diff(self.times_s) <= 0.0).any() or self.velocities[-1].any():
+        is_resting = not self.velocities[-1].any() and not self.accelerations[-1].any()
+        if self.times_s[0] < 0.0 or (np.diff(self.times_s) <= 0.0).any() or not is_resting:
             raise ShapeError("safe chunk: expected strictly increasing times from 0 on and rest at the last point")
 
     def __reduce__(self) -> NoReturn:
@@ -185,36 +205,58 @@ class SafeChunk:
         """When the last point is reached [ns, ROS time]."""
         return self.start_ns + round(float(self.times_s[-1]) * 1e9)
 
-    def sample(self, stamp_ns: int) -> tuple[Floats, Floats]:
-        """Positions and velocities (D,) at a time; before the start the first point, after the end rest at the last."""
+    def sample(self, stamp_ns: int) -> MotionState:
+        """The state at a time; before the start that of the first point, after the end rest at the last."""
         time_s = (stamp_ns - self.start_ns) * 1e-9
-        if time_s <= self.times_s[0]:
-            return self.positions[0], self.velocities[0]
-        if time_s >= self.times_s[-1]:
-            return self.positions[-1], self.velocities[-1]
+        if time_s <= self.times_s[0] or time_s >= self.times_s[-1]:
+            end = 0 if time_s <= self.times_s[0] else -1
+            return MotionState(self.positions[end], self.velocities[end], self.accelerations[end])
         right = int(np.searchsorted(self.times_s, time_s, side="right"))
         left = right - 1
-        span_s = self.times_s[right] - self.times_s[left]
         since_s = time_s - self.times_s[left]
-        acceleration = (self.velocities[right] - self.velocities[left]) / span_s
-        velocities = self.velocities[left] + acceleration * since_s
-        positions = self.positions[left] + (self.velocities[left] + velocities) * (since_s / 2.0)
-        return positions, velocities
+        begin, start = self.accelerations[left], self.velocities[left]
+        jerk = (self.accelerations[right] - begin) / (self.times_s[right] - self.times_s[left])
+        accelerations = begin + jerk * since_s
+        velocities = start + (begin + accelerations) * (since_s / 2.0)
+        positions = self.positions[left] + (start + (2.0 * begin + accelerations) * (since_s / 6.0)) * since_s
+        return MotionState(positions, velocities, accelerations)
+
+    def next_point_ns(self, stamp_ns: int) -> int:
+        """The time of the first point at or after ``stamp_ns`` [ns, ROS time]; that itself after the last one."""
+        points_ns = self.start_ns + np.round(self.times_s * 1e9).astype(np.int64)
+        index = int(np.searchsorted(points_ns, stamp_ns, side="left"))
+        return int(points_ns[index]) if index < len(points_ns) else stamp_ns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splice:
-    """Where a new trajectory takes over from the running one."""
+    """Where a new trajectory takes over from the running one: it begins with what runs anyway, up to the next knot, and
+    turns off there. So every acceleration lasts from knot to knot, and its change can be smoothed out."""
 
     start_ns: int
-    """The time of it [ns, ROS time], never in the past."""
-    positions: Floats
-    """(D,) running command then [rad or m]; measured positions when nothing runs or the command was not followed."""
-    velocities: Floats
-    """(D,) [rad/s or m/s]."""
+    """The time of its first point [ns, ROS time], never in the past."""
+    start: MotionState
+    """The running command then; rest at the measured positions when nothing runs or the command was not followed."""
+    knot_ns: int
+    """When the running motion is left [ns, ROS time]: ``start_ns`` or up to one knot step later."""
+    knot: MotionState
+    """The running command then."""
     restarted: str = ""
     """Why the motion starts anew from the measured positions; empty when it continues the running command."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "positions", as_floats("splice positions", self.positions, (None,)))
-        object.__setattr__(self, "velocities", as_floats("splice velocities", self.velocities, self.positions.shape))
+        shape: tuple[int | None, ...] = (None,)
+        for name in ("start", "knot"):
+            state = getattr(self, name)
+            checked = []
+            for part, values in zip(state._fields, state, strict=True):
+                checked.append(as_floats(f"splice {name} {part}", values, shape))
+                shape = checked[-1].shape
+            object.__setattr__(self, name, MotionState(*checked))
+        if self.knot_ns < self.start_ns:
+            raise ShapeError(f"splice: expected a knot at or after the start, got {self.knot_ns - self.start_ns} ns")
+
+    @classmethod
+    def at_once(cls, start_ns: int, state: MotionState, restarted: str = "") -> Splice:
+        """A splice that turns off at its start."""
+        return cls(start_ns, state, start_ns, state, restarted)

@@ -75,7 +75,7 @@ class PlanMarkers:
     def _path(self, chunk: SafeChunk) -> list[tuple[float, float, float]]:
         length_ns = chunk.end_ns - chunk.start_ns
         stamps = [chunk.start_ns + length_ns * index // (_NUM_SAMPLES - 1) for index in range(_NUM_SAMPLES)]
-        joints = np.stack([chunk.sample(stamp)[0] for stamp in stamps])
+        joints = np.stack([chunk.sample(stamp).positions for stamp in stamps])
         path = self._chain.tool_positions(chunk.joint_names, joints)
         return [(float(x), float(y), float(z)) for x, y, z in path]
 

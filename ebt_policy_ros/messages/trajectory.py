@@ -23,8 +23,9 @@ def trajectory_message(
 
     ``joints``: only these, for a controller of its own; None: all.
 
-    Positions [rad or m] and velocities [rad/s or m/s] at every point, strictly increasing ``time_from_start``, zero
-    velocity at the last point: a SafeChunk has them by construction. Anything else is a TypeError.
+    Positions [rad or m], velocities [rad/s or m/s] and accelerations [rad/s^2 or m/s^2] at every point, strictly
+    increasing ``time_from_start``, rest at the last point: a SafeChunk has them by construction. Anything else is a
+    TypeError.
     """
     if not isinstance(chunk, SafeChunk):
         raise TypeError(f"only a SafeChunk can become a trajectory message, got {type(chunk).__name__}")
@@ -33,10 +34,10 @@ def trajectory_message(
     message.joint_names = list(chunk.joint_names if joints is None else joints)
     columns = [chunk.joint_names.index(name) for name in message.joint_names]
     points = []
-    for time_s, positions, velocities in zip(chunk.times_s, chunk.positions, chunk.velocities, strict=True):
+    rows = (part[:, columns].tolist() for part in (chunk.positions, chunk.velocities, chunk.accelerations))
+    for time_s, *state in zip(chunk.times_s, *rows, strict=True):
         point = point_class()
-        point.positions = [float(positions[column]) for column in columns]
-        point.velocities = [float(velocities[column]) for column in columns]
+        point.positions, point.velocities, point.accelerations = state
         set_duration_ns(point.time_from_start, round(float(time_s) * 1e9))
         points.append(point)
     message.points = points
@@ -56,6 +57,11 @@ class TrajectoryReading:
     """(N, D) [rad or m]."""
     velocities: Floats | None
     """(N, D) [rad/s or m/s]; None when no point has any."""
+    accelerations: Floats | None = None
+    """(N, D) [rad/s^2 or m/s^2]; None when no point has any."""
+
+
+_FIELDS = ("positions", "velocities", "accelerations")
 
 
 def read_trajectory(message: Any) -> TrajectoryReading:
@@ -65,16 +71,20 @@ def read_trajectory(message: Any) -> TrajectoryReading:
         names = tuple(str(name) for name in message.joint_names)
         points = list(message.points)
         times_s = np.array([read_nanoseconds("time_from_start", p.time_from_start) for p in points], np.float64) / 1e9
-        positions = [np.array(point.positions, dtype=np.float64) for point in points]
-        velocities = [np.array(point.velocities, dtype=np.float64) for point in points]
+        parts = {field: [np.array(getattr(point, field), np.float64) for point in points] for field in _FIELDS}
     except (AttributeError, TypeError, ValueError) as error:
         if isinstance(error, MessageError):
             raise
         raise MessageError(f"expected a trajectory_msgs JointTrajectory ({error})") from error
-    for field, rows in (("positions", positions), ("velocities", velocities)):
+    matrices: dict[str, Floats | None] = {}
+    for field, rows in parts.items():
+        if field != "positions" and not any(row.size for row in rows):
+            matrices[field] = None
+            continue
         for index, row in enumerate(rows):
-            if row.shape != (len(names),) and not (field == "velocities" and not any(v.size for v in velocities)):
+            if row.shape != (len(names),):
                 raise MessageError(f"trajectory point {index}: expected {len(names)} {field}, got {row.size}")
-    matrix = np.reshape(np.array(positions, dtype=np.float64), (len(points), len(names)))
-    has_velocities = any(row.size for row in velocities)
-    return TrajectoryReading(start_ns, names, times_s, matrix, np.array(velocities) if has_velocities else None)
+        matrices[field] = np.reshape(np.array(rows, dtype=np.float64), (len(points), len(names)))
+    positions = matrices["positions"]
+    assert positions is not None
+    return TrajectoryReading(start_ns, names, times_s, positions, matrices["velocities"], matrices["accelerations"])

@@ -173,6 +173,7 @@ class SimWorld:
                 times_s=trajectory.times_s,
                 positions=trajectory.positions,
                 velocities=trajectory.velocities,
+                accelerations=trajectory.accelerations,
                 now_ns=now_ns,
             )
         except RejectedTrajectory as error:

@@ -1,5 +1,6 @@
 """Bags through the pipeline again: sound ones, and ones in which everything goes wrong."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -197,10 +198,14 @@ def test_a_trajectory_is_the_same_only_bit_for_bit():
     from ebt_policy_ros.messages import TrajectoryReading
 
     chunk = safe_chunk()
-    same = TrajectoryReading(chunk.start_ns, chunk.joint_names, chunk.times_s, chunk.positions, chunk.velocities)
-    assert trajectory_difference(SimpleNamespace(command=chunk), same) == 0.0
-    off = TrajectoryReading(chunk.start_ns, chunk.joint_names, chunk.times_s, chunk.positions + 1e-12, chunk.velocities)
-    assert 0.0 < trajectory_difference(SimpleNamespace(command=chunk), off) < 1e-11
-    later = TrajectoryReading(chunk.start_ns + 1, chunk.joint_names, chunk.times_s, chunk.positions, chunk.velocities)
-    assert trajectory_difference(SimpleNamespace(command=chunk), later) == np.inf
+    same = TrajectoryReading(
+        chunk.start_ns, chunk.joint_names, chunk.times_s, chunk.positions, chunk.velocities, chunk.accelerations
+    )
+    replayed = SimpleNamespace(command=chunk)
+    assert trajectory_difference(replayed, same) == 0.0
+    for name in ("positions", "velocities", "accelerations"):
+        off = dataclasses.replace(same, **{name: getattr(same, name) + 1e-12})
+        assert 0.0 < trajectory_difference(replayed, off) < 1e-11
+    assert trajectory_difference(replayed, dataclasses.replace(same, start_ns=chunk.start_ns + 1)) == np.inf
+    assert trajectory_difference(replayed, dataclasses.replace(same, accelerations=None)) == np.inf
     assert trajectory_difference(None, same) == np.inf

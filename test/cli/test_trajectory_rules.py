@@ -5,13 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules
+from ebt_policy_ros.cli.trajectory_rules import TrajectoryRules
+from ebt_policy_ros.messages import TrajectoryReading
 
 JOINTS = ("shoulder", "elbow")
 SECOND = 1_000_000_000
 
 
-def sine(start_ns: int, *, begin_s: float = 0.0, duration_s: float = 1.0, end_at_rest: bool = True) -> Trajectory:
+def sine(
+    start_ns: int, *, begin_s: float = 0.0, duration_s: float = 1.0, end_at_rest: bool = True
+) -> TrajectoryReading:
     """A piece of the motion 0.3 sin(t), its last point at rest."""
     times = np.linspace(0.0, duration_s, 11)
     phase = begin_s + times
@@ -19,10 +22,10 @@ def sine(start_ns: int, *, begin_s: float = 0.0, duration_s: float = 1.0, end_at
     velocities = np.stack([0.3 * np.cos(phase), -0.3 * np.cos(phase)], axis=1)
     if end_at_rest:
         velocities[-1] = 0.0
-    return Trajectory(start_ns, JOINTS, times, positions, velocities)
+    return TrajectoryReading(start_ns, JOINTS, times, positions, velocities)
 
 
-def broken_rules(rules: TrajectoryRules, trajectory: Trajectory, now_ns: int) -> list[str]:
+def broken_rules(rules: TrajectoryRules, trajectory: TrajectoryReading, now_ns: int) -> list[str]:
     return [violation.rule for violation in rules.check(trajectory, now_ns)]
 
 
@@ -75,7 +78,7 @@ def test_a_trajectory_that_already_ended_is_refused(rules):
 
 
 def test_an_empty_trajectory_is_refused(rules):
-    nothing = Trajectory(0, JOINTS, np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2)))
+    nothing = TrajectoryReading(0, JOINTS, np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2)))
     assert broken_rules(rules, nothing, 0) == ["shape"]
 
 
@@ -102,9 +105,18 @@ def test_after_a_restart_nothing_is_continued(rules):
     assert broken_rules(rules, sine(5 * SECOND, begin_s=1.3), 5 * SECOND) == []
 
 
-def test_sampling_is_the_cubic_of_a_controller():
-    motion = sine(0, end_at_rest=False)
-    positions, velocities = motion.sample(333_000_000)
-    np.testing.assert_allclose(positions, [0.3 * np.sin(0.333), -0.3 * np.sin(0.333)], atol=1e-6)
-    np.testing.assert_allclose(velocities, [0.3 * np.cos(0.333), -0.3 * np.cos(0.333)], atol=1e-4)
-    np.testing.assert_array_equal(motion.sample(9 * SECOND)[1], 0.0)
+def test_a_jump_in_acceleration_is_seen_where_both_have_any(rules):
+    def accelerated(motion: TrajectoryReading, by: float) -> TrajectoryReading:
+        rows = -motion.positions + by
+        rows[-1] = 0.0
+        return dataclasses.replace(motion, accelerations=rows)
+
+    first, later = sine(0), sine(SECOND // 2, begin_s=0.5)
+    for second, broken in (
+        (accelerated(later, 0.0), []),
+        (accelerated(later, 0.3), ["acceleration jump"]),
+        (later, []),
+    ):
+        rules.restart()
+        assert broken_rules(rules, accelerated(first, 0.0), 0) == []
+        assert broken_rules(rules, second, SECOND // 2) == broken

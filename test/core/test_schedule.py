@@ -28,8 +28,8 @@ def measured(positions: Floats, stamp_ns: int) -> JointSample:
 def moved(splice: Splice, by: Floats, rows: int = 20) -> SafeChunk:
     """A motion of ``by`` over so many rows."""
     stage = SafetyStage(ROBOT, SafetySettings(on_jump="clamp"), PERIOD)
-    targets = splice.positions + np.linspace(0.0, 1.0, rows)[:, None] * by
-    made = stage.make(targets, splice.start_ns, splice)
+    targets = splice.knot.positions + np.linspace(0.0, 1.0, rows)[:, None] * by
+    made = stage.make(targets, stage.earliest_ns(splice), splice)
     assert isinstance(made, Admitted)
     return made.chunk
 
@@ -39,8 +39,8 @@ def test_the_first_splice_starts_at_rest_where_the_arm_is() -> None:
     splice = schedule().splice(SECOND, measured(HOME, SECOND))
     assert splice is not None
     assert splice.start_ns == SECOND
-    assert (splice.positions == HOME).all()
-    assert not splice.velocities.any()
+    assert (splice.knot.positions == HOME).all()
+    assert not splice.knot.velocities.any()
 
 
 def test_a_chunk_takes_over_in_position_and_velocity() -> None:
@@ -54,7 +54,7 @@ def test_a_chunk_takes_over_in_position_and_velocity() -> None:
     assert splice is not None
     assert splice.start_ns == now_ns + 20_000_000
     assert splice.restarted == ""
-    for mine, theirs in zip((splice.positions, splice.velocities), chunk.sample(splice.start_ns), strict=True):
+    for mine, theirs in zip(splice.start, chunk.sample(splice.start_ns), strict=True):
         assert (mine == theirs).all()
     running.accept(moved(splice, np.array([-0.2, 0.0, 0.0])), now_ns)
     before = running.command_at(splice.start_ns - 1)
@@ -100,8 +100,8 @@ def test_a_command_that_is_not_followed_starts_anew_from_where_the_arm_is() -> N
     splice = running.splice(now_ns, measured(HOME, now_ns))
     assert splice is not None
     assert "'shoulder'" in splice.restarted
-    assert (splice.positions == HOME).all()
-    assert not splice.velocities.any()
+    assert (splice.knot.positions == HOME).all()
+    assert not splice.knot.velocities.any()
 
 
 def test_an_arm_that_lags_is_no_deviation() -> None:
@@ -130,7 +130,7 @@ def test_a_hand_stopped_by_what_it_grasps_is_no_deviation_and_keeps_its_command(
     pushed = running.splice(now_ns, measured(HOME * [1, 1, 0.5] + [0.4, 0, 0], now_ns))
     assert pushed is not None
     assert pushed.restarted
-    assert pushed.positions[2] == pytest.approx(0.0, abs=1e-3)
+    assert pushed.knot.positions[2] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_an_arm_moved_by_hand_at_rest_is_noticed_earlier() -> None:
@@ -212,8 +212,8 @@ def test_a_retreat_passes_calm_points_where_the_arm_trembles() -> None:
     splice = running.splice(3 * SECOND, None)
     assert splice is not None
     near, far = (running.retreat_targets(splice, 0.2, change, 3.0) for change in (0.1, 0.3))
-    assert np.abs(near[-1] - splice.positions).max() == pytest.approx(0.15, abs=0.05)
-    assert np.abs(far[-1] - splice.positions).max() == pytest.approx(0.375, abs=0.05)
+    assert np.abs(near[-1] - splice.knot.positions).max() == pytest.approx(0.15, abs=0.05)
+    assert np.abs(far[-1] - splice.knot.positions).max() == pytest.approx(0.375, abs=0.05)
 
 
 def test_a_retreat_leaves_out_where_the_arm_went_round_in_circles() -> None:

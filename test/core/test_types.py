@@ -44,13 +44,20 @@ def test_chunks_and_normalised_positions_are_finite() -> None:
         NormalisedObservation({}, np.array([np.inf]))
 
 
-def test_a_safe_chunk_is_the_cubic_of_a_trajectory_controller() -> None:
-    times, velocities = np.array([0.0, 0.5, 1.0]), np.array([[0.0], [1.0], [0.0]])
-    chunk = SafeChunk(10**9, ("a",), times, np.array([[0.0], [0.25], [0.5]]), velocities, SAFETY_KEY)
-    assert chunk.end_ns == 2 * 10**9
-    assert chunk.sample(0)[0] == 0.0
-    assert chunk.sample(10**10)[0] == 0.5
-    assert chunk.sample(10**10)[1] == 0.0
-    for since, expected in ((0.25, 0.0625), (0.5, 0.25), (0.75, 0.4375)):
-        positions, _ = chunk.sample(10**9 + round(since * 1e9))
-        np.testing.assert_allclose(positions, expected, atol=1e-12)
+def test_a_safe_chunk_has_linear_acceleration_between_its_points() -> None:
+    # x = t^3 / 6 for a second, then braking to rest: both pieces are cubics.
+    times, ends = np.array([0.0, 1.0, 3.0]), ([0.0, 1 / 6, 5 / 6], [0.0, 0.5, 0.0], [0.0, 1.0, 0.0])
+    columns = [np.array(part)[:, None] for part in ends]
+    chunk = SafeChunk(10**9, ("a",), times, *columns, SAFETY_KEY)
+    assert chunk.end_ns == 4 * 10**9
+    assert [float(part[0]) for part in chunk.sample(0)] == [0.0, 0.0, 0.0]
+    assert [float(part[0]) for part in chunk.sample(10**10)] == [5 / 6, 0.0, 0.0]
+    for since in (0.25, 0.5, 0.75):
+        state = chunk.sample(10**9 + round(since * 1e9))
+        np.testing.assert_allclose([part[0] for part in state], [since**3 / 6, since**2 / 2, since], atol=1e-12)
+    assert [chunk.next_point_ns(stamp) for stamp in (0, 10**9, 10**9 + 1, 5 * 10**9)] == [
+        10**9,
+        10**9,
+        2 * 10**9,
+        5 * 10**9,
+    ]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ebt_policy_ros.core.types import MotionState
 from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
 
 SECOND = 1_000_000_000
@@ -93,6 +94,36 @@ def test_a_cubic_with_constant_acceleration_is_that_parabola():
         assert controller.sample(10 * SECOND + int(time * SECOND))[0] == pytest.approx(0.5 * (1 - time) ** 2, abs=1e-9)
 
 
+def test_a_quintic_with_linear_acceleration_is_that_cubic_and_so_is_the_cubic_through_it():
+    times = np.array([0.0, 0.3, 1.0])
+    rows = [np.stack([row, times * 0], axis=1) for row in ((1 - times) ** 3 / 6, -((1 - times) ** 2) / 2, 1 - times)]
+    for given in (rows, rows[:2]):
+        controller = make_controller()
+        parts = dict(zip(("positions", "velocities", "accelerations"), given, strict=False))
+        controller.accept(**trajectory(times_s=times, **parts))
+        for time in np.linspace(0, 0.99, 17):
+            state = controller.running.sample(10 * SECOND + round(time * SECOND))
+            expected = ((1 - time) ** 3 / 6, -((1 - time) ** 2) / 2, 1 - time)
+            assert [part[0] for part in state] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_quintic_meets_position_velocity_and_acceleration_at_its_points():
+    rng, controller = np.random.default_rng(4), make_controller()
+    times, rows = np.arange(5) * 0.2, [rng.normal(size=(5, 2)) for _ in range(3)]
+    rows[1][-1] = 0.0
+    controller.accept(
+        **trajectory(
+            times_s=times, positions=rows[0], velocities=rows[1], accelerations=rows[2], joint_names=("a", "b")
+        )
+    )
+    for index in range(4):
+        state = controller.running.sample(10 * SECOND + index * SECOND // 5)
+        for part, row in zip(state, rows, strict=True):
+            assert part == pytest.approx(row[index])
+        just_before_the_next = controller.running.sample(10 * SECOND + (index + 1) * SECOND // 5 - 1)
+        assert just_before_the_next.accelerations == pytest.approx(rows[2][index + 1], abs=1e-4)
+
+
 def test_start_time_zero_means_now():
     controller = make_controller()
     controller.accept(**trajectory(start_ns=0, velocities=None, now_ns=20 * SECOND))
@@ -109,7 +140,7 @@ def test_runs_from_the_state_at_receipt_to_a_later_first_point():
 
 def test_a_measured_state_replaces_the_running_command_as_the_beginning():
     controller = make_controller()
-    measured = (np.array([0.1, 0.1]), np.zeros(2))
+    measured = MotionState.at_rest(np.array([0.1, 0.1]))
     controller.accept(**trajectory(now_ns=9 * SECOND), measured=measured)
     assert controller.sample(9 * SECOND).tolist() == [0.1, 0.1]
 

@@ -59,6 +59,7 @@ def test_a_safe_chunk_survives_the_way_there_and_back() -> None:
     np.testing.assert_allclose(reading.times_s, chunk.times_s, atol=1e-9)  # whole nanoseconds
     np.testing.assert_array_equal(reading.positions, chunk.positions)
     np.testing.assert_array_equal(reading.velocities, chunk.velocities)
+    np.testing.assert_array_equal(reading.accelerations, chunk.accelerations)
 
 
 def test_nothing_but_a_safe_chunk_becomes_a_trajectory() -> None:
@@ -79,6 +80,7 @@ def broken(**changes: Any) -> Any:
     [
         (broken(positions=[0.0]), "point 1: expected 7 positions, got 1"),
         (broken(velocities=[]), "point 1: expected 7 velocities, got 0"),
+        (broken(accelerations=[0.0]), "point 1: expected 7 accelerations, got 1"),
         (broken(positions=["x"] * 7), "JointTrajectory"),
         (broken(time_from_start=SimpleNamespace(sec=0, nanosec=-1)), "nanosec"),
         (broken(time_from_start=None), "sec and nanosec"),
@@ -93,8 +95,9 @@ def test_ragged_trajectories_give_a_reason(message: Any, reason: str) -> None:
 def test_no_velocities_at_all_and_no_points_are_the_controllers_business() -> None:
     message = trajectory_message(safe_chunk(), trajectory_class, point_class)
     for point in message.points:
-        point.velocities = []
-    assert read_trajectory(message).velocities is None
+        point.velocities = point.accelerations = []
+    reading = read_trajectory(message)
+    assert (reading.velocities, reading.accelerations) == (None, None)
     message.points = []
     assert read_trajectory(message).positions.shape == (0, 7)
 

@@ -19,7 +19,7 @@ from std_msgs.msg import Float64
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
-from ebt_policy_ros.cli.trajectory_rules import Trajectory, TrajectoryRules, Violation
+from ebt_policy_ros.cli.trajectory_rules import TrajectoryRules, Violation
 from ebt_policy_ros.messages import encode_image, joint_state_message, read_trajectory
 from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
 from ebt_policy_ros.messages.status import read_values
@@ -147,10 +147,7 @@ class ScriptedArm(Ears):
     def _on_trajectory(self, message: Any) -> None:
         reading = read_trajectory(message)
         # Judged as of its start: how late a loaded machine delivers it is not the sender's fault.
-        self._violations += self.rules.check(
-            Trajectory(reading.start_ns, reading.joint_names, reading.times_s, reading.positions, reading.velocities),
-            reading.start_ns,
-        )
+        self._violations += self.rules.check(reading, reading.start_ns)
         with contextlib.suppress(RejectedTrajectory):
             self._controller.accept(
                 start_ns=reading.start_ns,
@@ -158,6 +155,7 @@ class ScriptedArm(Ears):
                 times_s=reading.times_s,
                 positions=reading.positions,
                 velocities=reading.velocities,
+                accelerations=reading.accelerations,
                 now_ns=self._now_ns(),
             )
         self.trajectories.append(reading)

@@ -16,13 +16,14 @@ MS = 1_000_000
 def test_a_plan_that_goes_on_as_before_asks_for_nothing():
     running = safe_chunk()
     at_ns = running.start_ns + 100 * MS
-    position, velocity = running.sample(at_ns)
-    ahead = np.stack([position + velocity * 0.05 * row for row in range(4)])
-    limit = np.full(len(position), 10.0)
-    acceleration, _ = splice.naive(running, at_ns, ahead, at_ns, limit, 50 * MS)
-    np.testing.assert_allclose(acceleration, 0.0, atol=1e-9)
-    acceleration, _ = splice.naive(running, at_ns, ahead + 0.1, at_ns, limit, 50 * MS)
-    np.testing.assert_allclose(acceleration, 0.1 / 0.05**2 / 10.0)  # a tenth of a radian in a twentieth of a second
+    here = running.sample(at_ns)
+    ahead = np.stack([here.positions + here.velocities * 0.05 * row for row in range(4)])
+    limit = np.full(len(here.positions), 10.0)
+    asked = splice.naive(running, at_ns, ahead, at_ns, limit, 50 * MS)
+    np.testing.assert_allclose(asked["acceleration_over_limit"], 0.0, atol=1e-9)
+    asked = splice.naive(running, at_ns, ahead + 0.1, at_ns, limit, 50 * MS)
+    # A tenth of a radian in a twentieth of a second.
+    np.testing.assert_allclose(asked["acceleration_over_limit"], 0.1 / 0.05**2 / 10.0)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="needs the simulator")
@@ -37,5 +38,7 @@ def test_commands_keep_the_limits_at_every_splice(tmp_path, capsys, monkeypatch)
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["splices"] >= 4
     assert result["ours"]["acceleration_over_limit"][-1] <= 1.0 + 1e-9
+    assert result["ours"]["jump_over_limit"][-1] <= 1e-9
+    assert result["naive"]["jump_over_limit"][-1] > 0.01
     assert result["naive"]["jerk"][-1] > 0.0
     assert "| ours |" in capsys.readouterr().out
