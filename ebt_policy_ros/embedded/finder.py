@@ -15,10 +15,11 @@ from .definitions import PACKAGES
 from .unsupported import UnsupportedModuleError, unsupported
 
 _RCLPY = Path(__file__).parent / "rclpy"
+_KINDS = {"msg": "Messages", "srv": "Services", "action": "Actions"}
 
 
 class _InterfaceLoader(Loader):
-    """Makes `package`, `package.msg` and `package.srv`; classes are created when they are first asked for."""
+    """Makes `package` and its `msg`, `srv` and `action`; classes are created when they are first asked for."""
 
     def __init__(self, package: str, kind: str) -> None:
         self.package = package
@@ -37,12 +38,11 @@ class _InterfaceLoader(Loader):
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
             if name not in names:
                 raise unsupported(f"{module.__name__}.{name}")
-            make = store().message_class if self.kind == "msg" else store().service_class
-            made = make(f"{self.package}/{self.kind}/{name}")
+            made = store().interface_class(f"{self.package}/{self.kind}/{name}")
             setattr(module, name, made)
             return made
 
-        module.__doc__ = f"{'Messages' if self.kind == 'msg' else 'Services'} of {self.package}."
+        module.__doc__ = f"{_KINDS[self.kind]} of {self.package}."
         module.__all__ = list(names)  # type: ignore[attr-defined]
         module.__getattr__ = __getattr__  # type: ignore[method-assign]
 
@@ -62,7 +62,7 @@ class EmbeddedFinder(MetaPathFinder):
             return None
         if not rest:
             return ModuleSpec(fullname, _InterfaceLoader(package, ""), is_package=True)
-        if len(rest) == 1 and rest[0] in ("msg", "srv"):
+        if len(rest) == 1 and rest[0] in _KINDS:
             return ModuleSpec(fullname, _InterfaceLoader(package, rest[0]))
         raise UnsupportedModuleError(str(unsupported(fullname)), name=fullname)
 

@@ -76,7 +76,11 @@ class _Field:
     def text(self) -> str:
         """The type as `get_fields_and_field_types()` spells it."""
         names = {"float32": "float", "float64": "double", "bool": "boolean", "byte": "octet", "char": "uint8"}
-        base = str(self.type).replace("/msg/", "/") if self.message else names.get(self.type, self.type)
+        base = (
+            str(self.type).replace("/msg/", "/").replace("/action/", "/")
+            if self.message
+            else names.get(self.type, self.type)
+        )
         base = f"{base}<{self.limit}>" if self.limit else base
         if self.kind == Nodetype.ARRAY:
             return f"{base}[{self.count}]"

@@ -13,7 +13,7 @@ from rosbags.typesys.store import Typestore
 
 from ebt_policy_ros.core.errors import UnsupportedError
 
-from .definitions import MESSAGES, PACKAGES, SERVICES
+from .definitions import ACTIONS, MESSAGES, PACKAGES, SERVICES
 from .message_class import make_message_class
 
 
@@ -37,14 +37,32 @@ class MessageStore(Typestore):
             request, _, response = text.partition("---")
             self._define(f"{name}_Request", request)
             self._define(f"{name}_Response", response)
+        for name, text in ACTIONS.items():
+            self._define_action(name, *text.split("---"))
         self._classes: dict[str, type] = {}
         self._services: dict[str, type] = {}
+        self._actions: dict[str, type] = {}
         self._lock = threading.RLock()
 
     def _define(self, name: str, text: str) -> None:
         ((constants, fields),) = get_types_from_msg(text, name).values()
         empty = [("structure_needs_at_least_one_member", (1, ("uint8", 0)))]
         self.fielddefs[name] = (constants, fields or empty)  # type: ignore[assignment]
+
+    def _define_action(self, name: str, goal: str, result: str, feedback: str) -> None:
+        """The goal, result and feedback of an action, and the services and message that carry them."""
+        goal_id = "unique_identifier_msgs/UUID goal_id"
+        for part, text in {
+            "Goal": goal,
+            "Result": result,
+            "Feedback": feedback,
+            "SendGoal_Request": f"{goal_id}\n{name}_Goal goal",
+            "SendGoal_Response": "bool accepted\nbuiltin_interfaces/Time stamp",
+            "GetResult_Request": goal_id,
+            "GetResult_Response": f"int8 status\n{name}_Result result",
+            "FeedbackMessage": f"{goal_id}\n{name}_Feedback feedback",
+        }.items():
+            self._define(f"{name}_{part}", text)
 
     def message_class(self, name: str) -> type:
         """Class of `package/msg/Type`; KeyError when there is no such interface."""
@@ -58,22 +76,47 @@ class MessageStore(Typestore):
         """Class of `package/srv/Type` with `.Request` and `.Response`; KeyError when there is no such interface."""
         with self._lock:
             if name not in self._services:
-                package, _, short = name.split("/")
+                package, kind, short = name.split("/")
                 members = {
                     "Request": self.message_class(f"{name}_Request"),
                     "Response": self.message_class(f"{name}_Response"),
                     "_service_name": name,
-                    "__module__": f"{package}.srv",
+                    "__module__": f"{package}.{kind}",
                 }
                 self._services[name] = type(short, (), members)
             return self._services[name]
 
+    def action_class(self, name: str) -> type:
+        """Class of `package/action/Type` with `.Goal`, `.Result`, `.Feedback`, `.Impl`; KeyError when there is none."""
+        with self._lock:
+            if name not in self._actions:
+                package, kind, short = name.split("/")
+                members = {part: self.message_class(f"{name}_{part}") for part in ("Goal", "Result", "Feedback")}
+                carriers = {
+                    "SendGoalService": self.service_class(f"{name}_SendGoal"),
+                    "GetResultService": self.service_class(f"{name}_GetResult"),
+                    "CancelGoalService": self.service_class("action_msgs/srv/CancelGoal"),
+                    "FeedbackMessage": self.message_class(f"{name}_FeedbackMessage"),
+                    "GoalStatusMessage": self.message_class("action_msgs/msg/GoalStatusArray"),
+                }
+                module = {"__module__": f"{package}.{kind}"}
+                impl = type("Impl", (), {**carriers, **module})
+                self._actions[name] = type(short, (), {**members, "Impl": impl, "_action_name": name, **module})
+            return self._actions[name]
+
+    def interface_class(self, name: str) -> type:
+        """Class of `package/msg|srv|action/Type`; KeyError when there is no such interface."""
+        kind = name.split("/")[1]
+        made: type = {"msg": self.message_class, "srv": self.service_class, "action": self.action_class}[kind](name)
+        return made
+
     def names(self, package: str, kind: str) -> tuple[str, ...]:
-        """Short type names of `package` for kind 'msg' or 'srv', sorted."""
+        """Short type names of `package` for kind 'msg', 'srv' or 'action', sorted."""
         prefix = f"{package}/{kind}/"
         found = {name.removeprefix(prefix) for name in self.fielddefs if name.startswith(prefix)}
-        if kind == "srv":
-            found = {name.removesuffix("_Request") for name in found if name.endswith("_Request")}
+        ends = {"srv": "_Request", "action": "_FeedbackMessage"}
+        if kind in ends:
+            found = {name.removesuffix(ends[kind]) for name in found if name.endswith(ends[kind])}
         return tuple(sorted(found))
 
     def get_msgdef(self, typename: str) -> Msgdef[object]:
