@@ -1,11 +1,11 @@
-"""What retry needs to know of the hand: whether it holds nothing, and how it opens on the way back."""
+"""What is to be known of the hand: whether it holds nothing, how it opens on the way back, where it is going."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ebt_policy_ros.core.settings import RobotSettings
-from ebt_policy_ros.core.types import Floats
+from ebt_policy_ros.core.types import Floats, SafeChunk
 
 
 def holds_nothing(robot: RobotSettings, command: Floats, measured: Floats) -> bool:
@@ -31,3 +31,18 @@ def with_hand(targets: Floats, robot: RobotSettings, period_s: float, *, release
     rows: Floats = np.concatenate([targets, np.repeat(targets[-1:], num_rows - len(targets), axis=0)])
     rows[:, index] = at + np.sign(end - at) * np.minimum(step * np.arange(num_rows), abs(end - at))
     return rows
+
+
+def hand_goal(chunk: SafeChunk, joint: str, stamp_ns: int) -> float:
+    """Where the hand ends that sets out, or is under way, at ``stamp_ns`` [rad or m]: as far as it goes on in one
+    direction; where it is while it rests."""
+    column = chunk.joint_names.index(joint)
+    state = chunk.sample(stamp_ns)
+    way = np.sign(state.velocities[column])
+    later = chunk.times_s > (stamp_ns - chunk.start_ns) * 1e-9
+    goal = float(state.positions[column])
+    for position in chunk.positions[later, column]:
+        if way == 0.0 or (position - goal) * way < 0.0:
+            break
+        goal = float(position)
+    return goal

@@ -22,11 +22,12 @@ def diagnose(
     enabled: bool,
     faults: int,
     incompatible: Mapping[str, int],
+    unfollowed: Mapping[str, int],
 ) -> tuple[Any, str, dict[str, str]]:
     """(level, text, values): the lifecycle in a word, what was received and refused, and the pipeline's counters.
 
-    The level is that of the last chunk (ERROR after a give-up); faults, refused messages and endpoints of another QoS
-    make it WARN at least.
+    The level is that of the last chunk (ERROR after a give-up); faults, refused messages, endpoints of another QoS and
+    goals that a controller did not follow make it WARN at least.
     """
     values = {"enabled": str(enabled).lower(), "faults": str(faults)}
     if assembly is None or inputs is None:
@@ -38,11 +39,11 @@ def diagnose(
         values[f"{source}.received"] = str(inputs.received[source])
         values[f"{source}.refused"] = str(inputs.refused[source])
     values.update({name: str(count) for name, count in assembly.pipeline.counters().items()})
-    values.update({name: str(count) for name, count in incompatible.items()})
+    values.update({name: str(count) for name, count in {**incompatible, **unfollowed}.items()})
     if not active:
         return DiagnosticStatus.OK, "inactive", values
     level = DiagnosticStatus.OK if last is None else cycle_level(last, DiagnosticStatus)
-    if level == DiagnosticStatus.OK and (faults or incompatible or any(inputs.refused.values())):
+    if level == DiagnosticStatus.OK and (faults or incompatible or unfollowed or any(inputs.refused.values())):
         level = DiagnosticStatus.WARN
     if last is None:
         return level, "active", values

@@ -24,12 +24,20 @@ _TEXTS = {
     "robot": ("panda_sim", "Robot file (YAML), or the name of one under config/robots/."),
     "device": ("auto", "Where the model runs: auto, cpu, cuda or cuda:<index>."),
     "runtime": ("auto", "What runs the model: auto, torch or onnxruntime."),
+    "trajectory_action": ("follow_joint_trajectory", "Name of the action of command_output action."),
+    "gripper_action": ("gripper_cmd", "Name of the action of gripper_output gripper_command."),
 }
 _CHOICES = {
+    "command_output": (
+        ("trajectory", "action", "positions"),
+        "How the arm is commanded: by trajectories on joint_trajectory; by the same trajectories as goals of a "
+        "FollowJointTrajectory action; or by positions on commands, positions_hz times a second, for controllers that "
+        "only forward them.",
+    ),
     "gripper_output": (
-        ("in_trajectory", "own_trajectory"),
-        "How the hand is commanded: with the arm's joints, or by a trajectory of its own on gripper_trajectory, for a "
-        "controller of its own.",
+        ("in_trajectory", "own_trajectory", "gripper_command"),
+        "How the hand is commanded: with the arm's joints; by a trajectory of its own on gripper_trajectory, for a "
+        "controller of its own; or by goals of a GripperCommand action.",
     ),
 }
 """Name -> what is allowed (the first is the default), and what it means."""
@@ -40,11 +48,21 @@ _FLAGS = {
         "Let commands flow as soon as the node is active; false is a dry run until ~/enable.",
     ),
 }
+_NUMBERS = {
+    "positions_hz": (100.0, 1.0, 1000.0, "Rate of command_output positions [1/s]."),
+    "gripper_max_effort": (
+        0.0,
+        0.0,
+        10_000.0,
+        "max_effort of GripperCommand goals [N or Nm]; 0: the controller's own.",
+    ),
+}
+"""Name -> default, lowest, highest, what it means."""
 _LARGE = 2**31 - 1
 NAMES = tuple(
     name
     for name in (
-        *(*_TEXTS, *_CHOICES, *_FLAGS),
+        *(*_TEXTS, *_CHOICES, *_NUMBERS, *_FLAGS),
         *(f"{section}.{item.name}" for section, own in SECTIONS.items() for item in dataclasses.fields(own)),
     )
     if name not in _NOT_PARAMETERS
@@ -62,6 +80,11 @@ def declare_parameters(node: Any) -> None:
             name,
             choices[0],
             ParameterDescriptor(name=name, description=description, additional_constraints=constraints),
+        )
+    for name, (number, low, high, description) in _NUMBERS.items():
+        span = FloatingPointRange(from_value=low, to_value=high, step=0.0)
+        node.declare_parameter(
+            name, number, ParameterDescriptor(name=name, description=description, floating_point_range=[span])
         )
     for name, (flag, description) in _FLAGS.items():
         node.declare_parameter(name, flag, ParameterDescriptor(name=name, description=description, read_only=True))
@@ -104,6 +127,10 @@ def check_parameter(name: str, value: Any) -> str:
         return "" if value else f"parameter {name}: expected a text, got an empty one. {_TEXTS[name][1]}"
     if name in _CHOICES and value not in _CHOICES[name][0]:
         return f"parameter {name}: expected one of {', '.join(_CHOICES[name][0])}, got {value!r}"
+    if name in _NUMBERS:
+        _, low, high, _ = _NUMBERS[name]
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            return f"parameter {name}: expected a number from {low:g} to {high:g}, got {value!r}"
     if section not in SECTIONS or (name in FROM_BUNDLE and value == 0):
         return ""
     try:

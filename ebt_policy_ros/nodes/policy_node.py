@@ -120,8 +120,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         )
         self._assembly = assembly
         self._incompatible = Incompatible(self)
-        has_own_hand = text("gripper_output") == "own_trajectory"
-        self._reporter = Reporter(self, assembly.robot, chain, self._incompatible, has_own_hand=has_own_hand)
+        self._reporter = Reporter(self, assembly.robot, chain, self._incompatible)
         self._worker = Worker(
             assembly.pipeline, self._now, self._deliver, self._on_fault, is_dry_run=lambda: not self._enabled
         )
@@ -193,8 +192,11 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is not None and self._active:
             self._active = False
             self._worker.pause()
+            was_enabled = self._enabled
             self._hold(reason)
             self._enabled = False
+            if was_enabled and self._reporter is not None:
+                self._reporter.finish()
 
     def _hold(self, reason: str) -> None:
         if self._assembly is None:
@@ -247,6 +249,8 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
     def _on_clock_jump(self, jump: Any) -> None:
         if self._assembly is not None:
             self._assembly.pipeline.clear()
+            if self._reporter is not None:
+                self._reporter.forget()
             self._tell(Event.CLEAR)
             self.get_logger().warning(f"ROS time jumped by {jump.delta.nanoseconds / 1e9:.3f} s: buffers are cleared")
 
@@ -277,6 +281,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             enabled=self._enabled,
             faults=self._faults,
             incompatible=self._incompatible.counts(),
+            unfollowed={} if self._reporter is None else self._reporter.counts(),
         )
         entry = (self.get_name(), "" if self._assembly is None else self._assembly.robot.name, level, text, values)
         now_ns = self.get_clock().now().nanoseconds

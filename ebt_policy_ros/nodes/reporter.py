@@ -1,4 +1,4 @@
-"""Publishers of policy_node: the command, and all that is said about it."""
+"""What policy_node says: the command, by its outputs, and all that is told about it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from geometry_msgs.msg import Point
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Float64
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.settings import RobotSettings
 from ebt_policy_ros.core.types import SafeChunk
-from ebt_policy_ros.messages import PlanMarkers, ToolChain, trajectory_message
+from ebt_policy_ros.messages import PlanMarkers, ToolChain
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
 from ebt_policy_ros.nodes.incompatible import Incompatible
+from ebt_policy_ros.nodes.outputs import make_outputs
 from ebt_policy_ros.nodes.worker import Round
 
 DIAGNOSTIC_CLASSES = (DiagnosticArray, DiagnosticStatus, KeyValue)
 
 
 class Reporter:
-    """Turns rounds into messages. Only a SafeChunk becomes a trajectory, and only when it is told to be a command."""
+    """Turns rounds into messages. Only a SafeChunk becomes a command, and only when it is told to be one."""
 
     def __init__(
         self,
@@ -32,25 +31,15 @@ class Reporter:
         robot: RobotSettings,
         chain: ToolChain | None,
         incompatible: Incompatible,
-        *,
-        has_own_hand: bool,
     ) -> None:
-        """``has_own_hand``: the hand is commanded by a trajectory of its own. SettingsError when the robot has none."""
+        """SettingsError when the robot cannot be commanded in the way that the parameters ask for."""
         self._node = node
         self._incompatible = incompatible
         self._robot_name = robot.name
-        self._joints: dict[Any, list[str] | None] = {}
         self._markers = None if chain is None else PlanMarkers(chain, MarkerArray, Marker, Point)
-        hand = None if robot.gripper is None else robot.gripper.joint
-        if has_own_hand and hand is None:
-            raise SettingsError(
-                f"gripper_output own_trajectory: robot '{robot.name}' has no gripper; name one in its file, "
-                "or leave the parameter out"
-            )
-        arm = [name for name in robot.joint_names if name != hand]
-        self._joints[self._publisher(JointTrajectory, "joint_trajectory", 1)] = arm if has_own_hand else None
-        if has_own_hand and hand is not None:
-            self._joints[self._publisher(JointTrajectory, "gripper_trajectory", 1)] = [hand]
+        self._outputs = make_outputs(node, self._publisher, robot)
+        hz = max(output.hz for output in self._outputs)
+        self._timer = node.create_timer(1.0 / hz, self._tick) if hz > 0.0 else None
         self._energy = self._publisher(Float64, "~/energy")
         self._uncertainty = self._publisher(Float64, "~/uncertainty")
         self._status = self._publisher(DiagnosticArray, "~/status")
@@ -66,14 +55,39 @@ class Reporter:
         )
 
     def destroy(self) -> None:
-        """Takes the publishers off the graph."""
-        for publisher in (*self._joints, self._energy, self._uncertainty, self._status, self._plan):
+        """Takes the outputs and publishers off the graph."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        for output in self._outputs:
+            output.destroy()
+        for publisher in (self._energy, self._uncertainty, self._status, self._plan):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def command(self, chunk: SafeChunk) -> None:
-        """Sends a command; nothing leaves while the node is not active."""
-        for publisher, joints in self._joints.items():
-            publisher.publish(trajectory_message(chunk, JointTrajectory, JointTrajectoryPoint, joints))
+        """Sends a command."""
+        for output in self._outputs:
+            output.send(chunk)
+
+    def finish(self) -> None:
+        """Brings the arm to rest where nobody but this node follows the last command."""
+        for output in self._outputs:
+            output.finish(self._now_ns())
+
+    def forget(self) -> None:
+        """The clock is another one."""
+        for output in self._outputs:
+            output.forget()
+
+    def counts(self) -> dict[str, int]:
+        """What became of commands, by name, for ``/diagnostics``: only what went wrong."""
+        return {name: count for output in self._outputs for name, count in output.counts().items()}
+
+    def _tick(self) -> None:
+        for output in self._outputs:
+            output.tick(self._now_ns())
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
 
     def report(
         self, done: Round, *, enabled: bool, commanded: bool, now_ns: int, latency_ms: float | None = None

@@ -126,6 +126,7 @@ def test_parameters_are_looked_at_without_a_node(model, tmp_path, capsys):
         "schedule": {"execute_steps": "eight"},
         "modell": "lift",
         "gripper_output": "both",
+        "positions_hz": "fast",
         "use_sim_time": True,
     }
     path.write_text(yaml.safe_dump({"/**/ebt_policy": {"ros__parameters": given}, "/other": {"ros__parameters": {}}}))
@@ -138,11 +139,12 @@ def test_parameters_are_looked_at_without_a_node(model, tmp_path, capsys):
         "parameter 'retry.patience': there is none; did you mean 'patience_s'?",
         "parameter 'retry.max_retreats': ",
         "parameter 'schedule.execute_steps': expected a whole number, got 'eight'",
-        "parameter 'gripper_output': expected one of in_trajectory, own_trajectory, got 'both'",
+        "parameter 'gripper_output': expected one of in_trajectory, own_trajectory, gripper_command, got 'both'",
+        "parameter 'positions_hz': expected a number from 1 to 1000, got 'fast'",
         "parameter 'modell': there is none; did you mean 'model'?",
     ):
         assert f"error: {words}" in told, told
-    assert sum("error: " in line for line in lines) == 7
+    assert sum("error: " in line for line in lines) == 8
     path.write_text("ebt_policy: {model: lift}\n")
     assert "expected parameters of /ebt_policy under 'ros__parameters:'" in checked(capsys, "--params", path)[1][0]
 

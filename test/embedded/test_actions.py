@@ -11,6 +11,12 @@ from .conftest import PATIENCE_S, Graph
 pytestmark = pytest.mark.graph
 
 
+@pytest.fixture(autouse=True)
+def control_msgs() -> None:
+    """Skips where ROS 2 is installed without them."""
+    pytest.importorskip("control_msgs.action")
+
+
 class Hand:
     """A server of GripperCommand on a node of its own: closes step by step, refuses negative positions."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +52,42 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def arm(ros: None) -> Iterator[Any]:
+    from .scripted_arm import ScriptedArm
+
+    arm = ScriptedArm()
+    yield arm
+    arm.close()
+
+
+@pytest.fixture
+def start_node(ros: None, bundle_dir: Path) -> Iterator[Callable[..., Any]]:
+    """Starts PolicyNode on a thread, with parameters by keyword (dots as double underscores)."""
+    import rclpy
+    from rclpy.parameter import Parameter
+
+    from ebt_policy_ros.nodes.policy_node import PolicyNode
+
+    running: list[tuple[Any, threading.Event, threading.Thread]] = []
+
+    def start(**parameters: Any) -> Any:
+        values = {"model": str(bundle_dir), "device": "cpu", "autostart": True, "enabled_on_activate": True}
+        values |= {name.replace("__", "."): value for name, value in parameters.items()}
+        node = PolicyNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+        assert node.prepare()
+        stop = threading.Event()
+        thread = threading.Thread(target=node.run_until, args=(stop,), daemon=True)
+        thread.start()
+        running.append((node, stop, thread))
+        return node
+
+    yield start
+    for node, stop, thread in running:
+        stop.set()
+        thread.join(30.0)
+        assert not thread.is_alive(), "the node does not end"
+        node.destroy_node()
+    assert rclpy.ok()

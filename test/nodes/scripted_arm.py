@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
 from ebt_policy_ros.cli.trajectory_rules import TrajectoryRules, Violation
+from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.messages import encode_image, joint_state_message, read_trajectory
 from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
 from ebt_policy_ros.messages.status import read_values
@@ -144,7 +145,15 @@ class ScriptedArm(Ears):
                 image.step = 1
             publisher.publish(image)
 
+    def command(self, positions: Floats) -> None:
+        """Is put there at once, as by a controller that forwards positions."""
+        self._controller.hold(positions)
+
     def _on_trajectory(self, message: Any) -> None:
+        self.obey(message)
+
+    def obey(self, message: Any) -> None:
+        """Follows a trajectory, whichever way it came."""
         reading = read_trajectory(message)
         # Judged as of its start: how late a loaded machine delivers it is not the sender's fault.
         self._violations += self.rules.check(reading, reading.start_ns)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +10,6 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.graph
-
-
-@pytest.fixture
-def arm(ros: None) -> Iterator[Any]:
-    from .scripted_arm import ScriptedArm
-
-    arm = ScriptedArm()
-    yield arm
-    arm.close()
-
-
-@pytest.fixture
-def start_node(ros: None, bundle_dir: Path) -> Iterator[Callable[..., Any]]:
-    """Starts PolicyNode on a thread, with parameters by keyword (dots as double underscores)."""
-    import rclpy
-    from rclpy.parameter import Parameter
-
-    from ebt_policy_ros.nodes.policy_node import PolicyNode
-
-    running: list[tuple[Any, threading.Event, threading.Thread]] = []
-
-    def start(**parameters: Any) -> Any:
-        values = {"model": str(bundle_dir), "device": "cpu", "autostart": True, "enabled_on_activate": True}
-        values |= {name.replace("__", "."): value for name, value in parameters.items()}
-        node = PolicyNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
-        assert node.prepare()
-        stop = threading.Event()
-        thread = threading.Thread(target=node.run_until, args=(stop,), daemon=True)
-        thread.start()
-        running.append((node, stop, thread))
-        return node
-
-    yield start
-    for node, stop, thread in running:
-        stop.set()
-        thread.join(30.0)
-        assert not thread.is_alive(), "the node does not end"
-        node.destroy_node()
-    assert rclpy.ok()
 
 
 def enable(arm: Any, wanted: bool) -> Any:
