@@ -1,7 +1,9 @@
 """sensor_msgs Image and CompressedImage -> (height, width, 3) uint8 RGB, and back.
 
 Encodings are those of ``sensor_msgs/image_encodings.hpp``. ``rgb8`` and the plain views of 8-bit formats share the
-message's memory (row padding becomes a stride); everything else is one conversion pass.
+message's memory (row padding becomes a stride); everything else is one conversion pass, by cv_bridge where a working
+one is installed, else by OpenCV. What cv_bridge's versions differ in stays here: sizes are checked before anything
+reads them, rows with padding, big-endian samples, the high byte of 16 bits, and compressed pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import MessageError
 from ebt_policy_ros.core.types import Pixels
+from ebt_policy_ros.messages.bridge import find_bridge
 from ebt_policy_ros.messages.compressed import decode_compressed
 from ebt_policy_ros.messages.stamps import set_stamp_ns
 
@@ -36,6 +39,10 @@ _CHANNELS = {
 """Encoding -> (samples a pixel, bytes a sample)."""
 
 ENCODINGS = tuple(_CHANNELS)
+_BRIDGED = frozenset(
+    name for name, (channels, size) in _CHANNELS.items() if size == 1 and name not in ("rgb8", "rgba8", "8UC1")
+)
+"""Eight bits a sample, and something to convert."""
 
 
 def decode_image(message: Any) -> Pixels:
@@ -61,6 +68,10 @@ def decode_image(message: Any) -> Pixels:
     rows: NDArray[np.uint8] = np.lib.stride_tricks.as_strided(
         data, (height, width, channels, sample_bytes), (step, channels * sample_bytes, sample_bytes, 1), writeable=False
     )
+    convert = find_bridge().convert if encoding in _BRIDGED and step == width * channels else None
+    pixels = convert(message) if convert is not None else None
+    if pixels is not None:
+        return pixels
     high_byte = rows[..., 0 if big_endian or sample_bytes == 1 else 1]
     return _to_rgb(encoding.removesuffix("16").removesuffix("8"), high_byte)
 

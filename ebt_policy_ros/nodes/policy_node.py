@@ -20,6 +20,7 @@ from ebt_policy_ros.assemble import Assembly, assemble_all, load_robot
 from ebt_policy_ros.core.cycle import Cycle, Event, History, State
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.types import Instant
+from ebt_policy_ros.messages.bridge import find_bridge
 from ebt_policy_ros.messages.status import diagnostic_array
 from ebt_policy_ros.nodes.diagnosis import diagnose
 from ebt_policy_ros.nodes.incompatible import Incompatible
@@ -129,6 +130,8 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         )
         self._inputs.subscribe(assembly.settings.observe.cameras)
         log = self.get_logger()
+        if problem := find_bridge().problem:
+            log.warning(problem)
         log.info(f"configured: {assembly.model_dir} for {robot.name} in {time.monotonic() - began_s:.1f} s")
         log.info("listening: " + ", ".join(f"{source} on {topic}" for source, topic in self._inputs.topics.items()))
         if assembly.calibration is None:
