@@ -24,11 +24,12 @@ from ebt_policy_ros.cli.isolation import isolate
 from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.cli.results import latency_summary, versions, write_json
 from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.messages.status import LATENCY_PARTS
 from ebt_policy_ros.resources import find_resource
 
 EPISODE_S, SAMPLE_S = 10.0, 1.0
 NODES = ("policy_node", "sim_node")
-PARTS = ("latency_ms", "think_ms", "stamp_age_ms")
+PARTS = ("latency_ms", *(f"{part}_ms" for part in LATENCY_PARTS), "stamp_age_ms")
 
 
 def memory_mb(name: str) -> float | None:

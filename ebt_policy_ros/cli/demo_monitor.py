@@ -6,7 +6,7 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import rclpy
@@ -27,7 +27,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError, MessageError
 from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.messages import decode_image, read_joint_state, read_trajectory
 from ebt_policy_ros.messages.stamps import read_nanoseconds, read_stamp_ns
-from ebt_policy_ros.messages.status import read_values
+from ebt_policy_ros.messages.status import LATENCY_PARTS, read_values
 
 POLICY = "/ebt_policy"
 
@@ -139,6 +139,7 @@ class Monitor(Node):  # type: ignore[misc]
                 dropped_points=_int(values.get("dropped_points")),
                 clamps=_int(values.get("clamps")),
                 surprise=_float(values.get("surprise")),
+                parts_ms=_parts_ms(values),
             )
             self._episode.cycles.append(self.last_cycle)
 
@@ -210,6 +211,12 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, alive: Callable[
             return False
         time.sleep(0.02)
     return True
+
+
+def _parts_ms(values: Mapping[str, str]) -> dict[str, float]:
+    """The parts of the latency in a status, those that it has."""
+    told = {part: _float(values.get(f"{part}_ms")) for part in LATENCY_PARTS}
+    return {part: took_ms for part, took_ms in told.items() if took_ms is not None}
 
 
 def _float(text: str | None) -> float | None:

@@ -41,6 +41,8 @@ class CycleRecord:
     clamps: int = 0
     surprise: float | None = None
     """Energy of the previous plan less that of the new one at what is seen now."""
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
+    """What the latency consists of, by name, wall time [ms]; empty where it was not measured."""
 
     @property
     def rung(self) -> str:
@@ -183,6 +185,15 @@ class DemoRecord:
         """Camera-to-chunk latencies of all chunks [ms]."""
         return [c.latency_ms for episode in self.episodes for c in episode.cycles if c.latency_ms is not None]
 
+    def latency_parts_ms(self) -> dict[str, list[float]]:
+        """Name -> times of all chunks that a part of the latency took [ms]; empty where they were not measured."""
+        found: dict[str, list[float]] = {}
+        for episode in self.episodes:
+            for cycle in episode.cycles:
+                for name, took_ms in cycle.parts_ms.items() if cycle.latency_ms is not None else ():
+                    found.setdefault(name, []).append(took_ms)
+        return found
+
     def network_evaluations(self, *, calm_only: bool = False) -> list[int]:
         """Descent steps (forward-and-gradient passes of the network) of every chunk, of all or of the calm episodes."""
         chosen = [episode for episode in self.episodes if episode.is_calm or not calm_only]
@@ -208,6 +219,7 @@ class DemoRecord:
             "threshold": self.threshold,
             "thought_by_score": [asdict(one) for one in self.thought_by_score()],
             "chunk_latency_ms": latency_summary(self.latencies_ms()),
+            "chunk_latency_parts_ms": {name: latency_summary(times) for name, times in self.latency_parts_ms().items()},
             "network_evaluations_per_chunk": _median(self.network_evaluations()),
             "network_evaluations_per_chunk_mean": _mean(self.network_evaluations()),
             "network_evaluations_per_calm_chunk": _mean(self.network_evaluations(calm_only=True)),

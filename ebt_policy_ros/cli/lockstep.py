@@ -66,6 +66,7 @@ def cycle_record(cycle: Cycle, time_s: float, latency_ms: float) -> CycleRecord:
         steps=cycle.steps,
         network_evaluations=cycle.network_evaluations,
         latency_ms=latency_ms if cycle.network_evaluations else None,
+        parts_ms={name: took_s * 1e3 for name, took_s in cycle.parts_s.items()},
         reason=cycle.reason,
         dropped_points=cycle.dropped_points,
         clamps=sum(cycle.clamps.values()),

@@ -214,7 +214,7 @@ def _statuses(one: Replayed) -> Iterator[tuple[str, str, str]]:
 
     now: Mapping[str, str] = {}
     if one.cycle is not None:
-        now = cycle_values(one.cycle, enabled=True, commanded=True, think_ms=0.0, latency_ms=None, stamp_age_ms=None)
+        now = cycle_values(one.cycle, enabled=True, commanded=True, think_ms=0.0, stamp_age_ms=None)
     for key in SAME:
         yield key, one.told.get(key, ""), now.get(key, "none")
 

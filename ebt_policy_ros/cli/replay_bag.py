@@ -74,9 +74,7 @@ class ReplayBag:
             if cycle is None:
                 continue
             self._log_ns = one.log_ns
-            values = cycle_values(
-                cycle, enabled=False, commanded=False, think_ms=one.think_ms, latency_ms=None, stamp_age_ms=None
-            )
+            values = cycle_values(cycle, enabled=False, commanded=False, think_ms=one.think_ms, stamp_age_ms=None)
             text = cycle.state.value + (f": {cycle.reason}" if cycle.reason else "")
             status = ("replay: chunk", assembly.robot.name, cycle_level(cycle, DiagnosticStatus), text, values)
             self._write("status", diagnostic_array(classes, one.time_ns, [status]))

@@ -54,7 +54,7 @@ def report_html(record: DemoRecord) -> str:
         episodes="".join(_episode_card(episode, record.threshold) for episode in shown),
         thought=thought_table(record.thought_by_score()),
         latency=escape(record.latency_text),
-        histogram=histogram(record.latencies_ms(), "ms"),
+        histogram=histogram(record.latencies_ms(), "ms") + _latency_parts(result["chunk_latency_parts_ms"]),
         rules=_rules(result["trajectory_rules"]),
         environment=_pairs({**result["versions"], **record.settings}),
     )
@@ -235,12 +235,35 @@ def _reasons(episode: EpisodeRecord) -> str:
     return f'<ul class="reasons">{"".join(lines[:14])}{hidden}</ul>'
 
 
+PARTS = {
+    "decode": "decode the newest picture",
+    "wait": "wait for the model, and for the other cameras",
+    "think": "think",
+    "encode": "… encode the pictures",
+    "descend": "… descend the energy, and judge the result",
+    "act": "limits and splice",
+    "send": "send the command",
+}
+"""Parts of the latency, in their order, in words."""
+
+
+def _latency_parts(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the time goes, as far as it was measured."""
+    rows = "".join(
+        f"<tr><td>{words}</td><td>{_number(parts[name]['p50'], '.1f', ' ms')}</td>"
+        f"<td>{_number(parts[name]['p99'], '.1f', ' ms')}</td></tr>"
+        for name, words in PARTS.items()
+        if name in parts
+    )
+    return f"<table><tr><th>of it</th><th>median</th><th>99 %</th></tr>{rows}</table>" if rows else ""
+
+
 def _rules(rules: Mapping[str, Any]) -> str:
     if not rules["violations"]:
         return (
             f"<p>All {rules['checked']} published trajectories kept the rules of a joint_trajectory_controller: "
-            "every joint named, strictly increasing times, positions and velocities, zero velocity at the end, never "
-            "already past, and continuing the running motion in position and velocity at the splice.</p>"
+            "every joint named, strictly increasing times, positions, velocities and accelerations, rest at the end, "
+            "never already past, and continuing the running motion in all three at the splice.</p>"
         )
     lines = "".join(f"<li>{escape(line)}</li>" for line in rules["details"])
     return (

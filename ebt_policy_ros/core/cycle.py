@@ -45,6 +45,8 @@ class Thought:
     """See ``plan_change``."""
     gained: bool = True
     """Whether the last minimisation found a less doubtful chunk than those before."""
+    parts_s: Mapping[str, float] = field(default_factory=dict)
+    """``Minimum.parts_s`` of all minimisations together."""
 
     def with_minimum(self, minimum: Minimum) -> Thought:
         """This thought and one more minimisation of the same observation."""
@@ -56,6 +58,7 @@ class Thought:
             steps=self.steps + minimum.steps,
             network_evaluations=self.network_evaluations + minimum.network_evaluations,
             rounds=self.rounds + 1,
+            parts_s={name: self.parts_s.get(name, 0.0) + took for name, took in minimum.parts_s.items()},
         )
 
 
@@ -118,6 +121,8 @@ class Cycle:
     """Chunk number, counted from 0."""
     history: History | None = None
     """What a replay needs; None for a cycle that was not carried out."""
+    parts_s: Mapping[str, float] = field(default_factory=dict)
+    """How long the parts of this round's thought took, by name [s]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,6 +241,7 @@ def report(
         observation_stamp_ns=plan.observation_stamp_ns,
         number=plan.number,
         history=history,
+        parts_s=thought.parts_s,
     )
 
 

@@ -113,6 +113,9 @@ class Minimum:
     terms: Mapping[str, float] = field(default_factory=dict)
     """Further evidence for the uncertainty score, by name (``unfamiliarity``, ``expected_error``), as far as the bundle
     has heads or a critic for it."""
+    parts_s: Mapping[str, float] = field(default_factory=dict)
+    """How long its parts took, by name (``encode``, ``descend``) [s], as far as the runtime measures; nothing is
+    decided by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 Keys of a chunk's status (``~/status``), all values text: state, attempt, steps, network_evaluations, energy,
 energy_trace, uncertainty, threshold, what the uncertainty is made of (expected_error, unfamiliarity, change, motion),
-surprise, think_ms, latency_ms, stamp_age_ms, clamps, clamps.<limit>, dropped_points, reason, enabled, commanded, chunk,
-observation_stamp_ns, command_start_ns (the trajectory's stamp). What a replay needs: event, thought_ns, acted_ns,
-newest_ns (``source=stamp`` with spaces between), acted_joints_ns, rounds, seed. A number that does not exist is an
-empty text.
+surprise, stamp_age_ms, latency_ms and its parts (decode_ms, wait_ms, think_ms, encode_ms, descend_ms, act_ms, send_ms),
+clamps, clamps.<limit>, dropped_points, reason, enabled, commanded, chunk, observation_stamp_ns, command_start_ns (the
+trajectory's stamp). What a replay needs: event, thought_ns, acted_ns, newest_ns (``source=stamp`` with spaces between),
+acted_joints_ns, rounds, seed. A number that does not exist is an empty text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from ebt_policy_ros.messages.stamps import set_stamp_ns
 Classes = tuple[Callable[[], Any], Any, Callable[[], Any]]
 """(DiagnosticArray, DiagnosticStatus, KeyValue)."""
 
+LATENCY_PARTS = ("decode", "wait", "think", "encode", "descend", "act", "send")
+"""Of the way from a picture's arrival to the command; ``encode`` and ``descend`` are parts of ``think``."""
 _CALM = (State.WAITING, State.RUNNING)
 
 
@@ -31,13 +33,14 @@ def cycle_values(
     enabled: bool,
     commanded: bool,
     think_ms: float,
-    latency_ms: float | None,
     stamp_age_ms: float | None,
+    latency: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
     """The status of one chunk.
 
-    ``latency_ms`` is wall time from the observation's arrival to the command (or the decision); ``stamp_age_ms`` is ROS
-    time from its stamp, which includes the way from the sensor and excludes whatever a simulation skips.
+    ``latency`` is wall time from the observation's arrival to the command (or the decision), whole and by part [ms];
+    ``stamp_age_ms`` is ROS time from its stamp, which includes the way from the sensor and excludes whatever a
+    simulation skips.
     """
     values = {
         "state": cycle.state.value,
@@ -53,8 +56,8 @@ def cycle_values(
         "change": _number(cycle.change),
         "motion": "" if cycle.minimum is None else _number(motion(cycle.minimum.chunk)),
         "threshold": _number(cycle.threshold),
+        **{f"{part}_ms": _number((latency or {}).get(part)) for part in ("latency", *LATENCY_PARTS)},
         "think_ms": _number(think_ms),
-        "latency_ms": _number(latency_ms),
         "stamp_age_ms": _number(stamp_age_ms),
         "clamps": str(sum(cycle.clamps.values())),
         "dropped_points": str(cycle.dropped_points),

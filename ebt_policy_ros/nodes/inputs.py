@@ -6,6 +6,7 @@ import functools
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -20,6 +21,16 @@ from ebt_policy_ros.nodes.parameters import declare_camera
 
 _MAX_REASONS = 50
 """Reasons for refused messages that are logged before the log falls silent; diagnostics go on counting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Two moments of a message, steady time [ns]."""
+
+    came_ns: int
+    """Its callback began."""
+    ready_ns: int
+    """It was decoded and stored."""
 
 
 class Inputs:
@@ -38,9 +49,10 @@ class Inputs:
         self._pipeline = pipeline
         self._joint_names = tuple(joint_names)
         self._wake = wake
+        self._has_cameras = True
         self._subscriptions: list[Any] = []
         self._reasons: set[str] = set()
-        self._joint_arrivals: OrderedDict[int, int] = OrderedDict()
+        self._arrivals: OrderedDict[int, Arrival] = OrderedDict()
         self.received: dict[str, int] = {}
         """Source ('joint_states' or a camera) -> messages that could be read."""
         self.refused: dict[str, int] = {}
@@ -50,6 +62,7 @@ class Inputs:
 
     def subscribe(self, cameras: Sequence[str]) -> None:
         """Subscribes to the joint states and to every camera's topic, with sensor QoS (best effort, newest first)."""
+        self._has_cameras = bool(cameras)
         self._subscribe("joint_states", JointState, "joint_states", self._on_joints)
         for camera in cameras:
             topic, compressed = declare_camera(self._node, camera)
@@ -62,9 +75,10 @@ class Inputs:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
 
-    def arrival_ns(self, stamp_ns: int | None) -> int | None:
-        """Steady time [ns] at which the joint state with this stamp came; None when it is not remembered."""
-        return None if stamp_ns is None else self._joint_arrivals.get(stamp_ns)
+    def arrival(self, stamp_ns: int | None) -> Arrival | None:
+        """When the newest message of an observation came: its last picture with this stamp, without cameras its joint
+        state; None when it is not remembered."""
+        return None if stamp_ns is None else self._arrivals.get(stamp_ns)
 
     def _subscribe(self, source: str, message_class: Any, topic: str, callback: Callable[[Any], None]) -> None:
         quality = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -88,6 +102,7 @@ class Inputs:
             self._refuse(camera, error)
             return
         self.received[camera] += 1
+        self._note(read_stamp_ns(message), arrival_ns)
         self._wake()
 
     def _on_joints(self, message: Any) -> None:
@@ -101,9 +116,14 @@ class Inputs:
             self._refuse("joint_states", error)
             return
         self.received["joint_states"] += 1
-        self._joint_arrivals[reading.stamp_ns] = arrival_ns
-        if len(self._joint_arrivals) > 4096:
-            self._joint_arrivals.popitem(last=False)
+        if not self._has_cameras:
+            self._note(reading.stamp_ns, arrival_ns)
+
+    def _note(self, stamp_ns: int, arrival_ns: int) -> None:
+        self._arrivals[stamp_ns] = Arrival(arrival_ns, time.monotonic_ns())
+        self._arrivals.move_to_end(stamp_ns)
+        if len(self._arrivals) > 256:
+            self._arrivals.popitem(last=False)
 
     def _refuse(self, source: str, error: EbtPolicyError) -> None:
         self.refused[source] += 1

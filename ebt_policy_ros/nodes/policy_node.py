@@ -25,6 +25,7 @@ from ebt_policy_ros.messages.status import diagnostic_array
 from ebt_policy_ros.nodes.diagnosis import diagnose
 from ebt_policy_ros.nodes.incompatible import Incompatible
 from ebt_policy_ros.nodes.inputs import Inputs
+from ebt_policy_ros.nodes.latency import latency_parts
 from ebt_policy_ros.nodes.parameters import check_parameters, declare_parameters, setting_overrides
 from ebt_policy_ros.nodes.reporter import DIAGNOSTIC_CLASSES, Reporter
 from ebt_policy_ros.nodes.running import BAD_INPUT, run_and_exit
@@ -169,11 +170,8 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         if commanded and cycle.command is not None:
             self._reporter.command(cycle.command)
         now = self._now()
-        arrival_ns = self._inputs.arrival_ns(cycle.observation_stamp_ns)
-        latency_ms = None if arrival_ns is None else (now.steady_ns - arrival_ns) / 1e6
-        self._reporter.report(
-            done, enabled=self._enabled, commanded=commanded, now_ns=now.ros_ns, latency_ms=latency_ms
-        )
+        latency = latency_parts(done, self._inputs.arrival(cycle.observation_stamp_ns), now.steady_ns)
+        self._reporter.report(done, enabled=self._enabled, commanded=commanded, now_ns=now.ros_ns, latency=latency)
 
     def _watch(self) -> None:
         """Brakes an arm whose input went stale while the model is still thinking about the last one."""
@@ -182,7 +180,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         with self._worker.between_rounds():
             cycle = self._assembly.pipeline.watch(self._now())
             if cycle is not None:
-                self._deliver(Round(cycle, 0.0))
+                self._deliver(Round(cycle))
 
     def _on_fault(self, error: Exception) -> None:
         """Something broke on the model's thread: hold, and stay so until ~/reset or the next activation."""
@@ -209,7 +207,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         except EbtPolicyError as error:
             self.get_logger().error(f"cannot hold ({reason}): {error}")
             return
-        self._deliver(Round(dataclasses.replace(cycle, reason=reason), 0.0))
+        self._deliver(Round(dataclasses.replace(cycle, reason=reason)))
 
     # --- requests ---------------------------------------------------------------------------------------------------
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -264,7 +262,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         now, last = self._now(), self._last
         state = last.state if event is Event.RETRY and last is not None else State.WAITING
         cycle = Cycle(state, None, reason=event.value, history=History(event, now.ros_ns, now.ros_ns, {}, None))
-        self._reporter.report(Round(cycle, 0.0), enabled=self._enabled, commanded=False, now_ns=now.ros_ns)
+        self._reporter.report(Round(cycle), enabled=self._enabled, commanded=False, now_ns=now.ros_ns)
 
     def _check_parameters(self, parameters: list[Any]) -> Any:
         result = check_parameters(parameters)

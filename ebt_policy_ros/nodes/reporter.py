@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -90,9 +91,10 @@ class Reporter:
         return int(self._node.get_clock().now().nanoseconds)
 
     def report(
-        self, done: Round, *, enabled: bool, commanded: bool, now_ns: int, latency_ms: float | None = None
+        self, done: Round, *, enabled: bool, commanded: bool, now_ns: int, latency: Mapping[str, float] | None = None
     ) -> None:
-        """Energy, uncertainty, status and plan of one round; ``now_ns`` is ROS time."""
+        """Energy, uncertainty, status and plan of one round; ``now_ns`` is ROS time, ``latency`` as of
+        ``latency_parts``."""
         cycle = done.cycle
         if cycle.energy is not None:
             self._energy.publish(Float64(data=float(cycle.energy)))
@@ -104,7 +106,7 @@ class Reporter:
             enabled=enabled,
             commanded=commanded,
             think_ms=done.think_s * 1e3,
-            latency_ms=latency_ms,
+            latency=latency,
             stamp_age_ms=None if stamp_ns is None else (now_ns - stamp_ns) / 1e6,
         )
         entry = (f"{self._node.get_name()}: chunk", self._robot_name, cycle_level(cycle, DiagnosticStatus))

@@ -19,8 +19,12 @@ class Round:
     """One round of the flow, and how long its thinking took."""
 
     cycle: Cycle
-    think_s: float
+    think_s: float = 0.0
     """Wall time of observing and minimising [s]."""
+    began_ns: int | None = None
+    """When it began [ns, steady time]; None for what no round led to."""
+    acted_ns: int | None = None
+    """When its command was ready to be sent [ns, steady time]."""
 
 
 class Worker:
@@ -97,10 +101,10 @@ class Worker:
         now = self._now()
         if not self._pipeline.is_due(now):
             return
-        began_s = time.monotonic()
+        began_ns = time.monotonic_ns()
         plan = self._pipeline.think(now, time.monotonic)
-        think_s = time.monotonic() - began_s
+        think_s = (time.monotonic_ns() - began_ns) * 1e-9
         with self._delivery:
             if self._working:
                 cycle = self._pipeline.act(plan, self._now(), dry_run=self._is_dry_run())
-                self._deliver(Round(cycle, think_s))
+                self._deliver(Round(cycle, think_s, began_ns, time.monotonic_ns()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +28,22 @@ class Observed(NamedTuple):
     """(1, cameras, F) what the encoders make of the pictures."""
     critic: FastCache = ()
     """Keys and values for the critic; empty without one."""
+
+
+class Stopwatch:
+    """How long the two parts of a chunk take. On a GPU nothing waits between them: there ``descend`` holds both."""
+
+    def __init__(self) -> None:
+        self._began_s = self._encoded_s = time.perf_counter()
+
+    def encoded(self) -> None:
+        """The pictures are encoded."""
+        self._encoded_s = time.perf_counter()
+
+    def timed(self, minimum: Minimum) -> Minimum:
+        """``minimum``, made by now, with its parts."""
+        parts = {"encode": self._encoded_s - self._began_s, "descend": time.perf_counter() - self._encoded_s}
+        return replace(minimum, parts_s=parts)
 
 
 class TorchRuntime:

@@ -20,7 +20,7 @@ from ebt_policy_ros.policy.load import make_network
 from ebt_policy_ros.policy.network import Architecture
 from ebt_policy_ros.sim.perturbations import PERTURBATIONS
 
-TIMES = ("chunk_latency_ms", "duration_wall_s")
+TIMES = ("chunk_latency_ms", "chunk_latency_parts_ms", "duration_wall_s")
 """The only keys that may differ between two runs."""
 
 
@@ -55,6 +55,7 @@ def test_the_same_command_gives_the_same_json_with_any_number_of_processes(model
     assert first["success_rate"] == 0.0
     assert first["trajectory_rules"]["violations"] == 0
     assert first["chunk_latency_ms"]["n"] >= 6
+    assert set(first["chunk_latency_parts_ms"]) == {"encode", "descend"}
     assert first["settings"]["policy"] == "ebt"
     assert "0 of 3 succeeded" in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text()

@@ -146,7 +146,7 @@ def test_colour_goes_from_green_over_yellow_to_red_and_is_blue_without_calibrati
 def test_what_a_replay_needs_reads_back_as_it_was(joints_ns: int | None) -> None:
     history = History(Event.ROUND, 45, 46, {"front": 40, "a=b": 2, "joint_states": 44}, joints_ns, rounds=3, seed=7)
     cycle = Cycle(State.RUNNING, safe_chunk(), history=history)
-    values = cycle_values(cycle, enabled=True, commanded=True, think_ms=1.0, latency_ms=None, stamp_age_ms=None)
+    values = cycle_values(cycle, enabled=True, commanded=True, think_ms=1.0, stamp_age_ms=None)
     read = read_history(values)
     assert read is not None
     assert dataclasses.asdict(read) == dataclasses.asdict(history)
@@ -157,7 +157,7 @@ def test_what_a_replay_needs_reads_back_as_it_was(joints_ns: int | None) -> None
 
 def test_status_says_everything_as_text_and_reads_back() -> None:
     cycle = Cycle(State.HOLDING, None, energy=math.nan, reason="camera 'front' is silent", clamps={"velocity": 3})
-    values = cycle_values(cycle, enabled=True, commanded=False, think_ms=1.5, latency_ms=None, stamp_age_ms=2.0)
+    values = cycle_values(cycle, enabled=True, commanded=False, think_ms=1.5, stamp_age_ms=2.0)
     classes = (lambda: SimpleNamespace(header=SimpleNamespace(stamp=stamp())), Status, SimpleNamespace)
     array = diagnostic_array(classes, 7, [("node: chunk", "arm", Status.WARN, "text", values)])
     read = read_values(array, "node: chunk")
