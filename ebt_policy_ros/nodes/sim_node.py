@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.messages import read_trajectory
 from ebt_policy_ros.nodes.running import run_and_exit
+from ebt_policy_ros.nodes.sim_action import Following, SimAction
 from ebt_policy_ros.nodes.sim_senses import SimSenses
 from ebt_policy_ros.sim.perturbations import find_kind
 from ebt_policy_ros.sim.world import Disturbance, SimWorld
@@ -68,6 +69,11 @@ class SimNode(Node):  # type: ignore[misc]
         self.create_subscription(String, "~/perturb", self._on_perturb, 10)
         self.create_subscription(Int64, "~/new_episode", self._on_new_episode, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
+        self._action: SimAction | None = None
+        try:
+            self._action = SimAction(self, self._queue.put, self._follow)
+        except ImportError as error:
+            self.get_logger().info(f"no follow_joint_trajectory action: {error}")
 
     # --- callbacks: they run on the spinning thread and only queue ------------------------------------------------
     def _on_trajectory(self, message: Any) -> None:
@@ -162,6 +168,8 @@ class SimNode(Node):  # type: ignore[misc]
             self._serve_queue(deadline_s, stop)
             self._wait_for_command(stop)
             self._world.step(self._stamp_ns())
+            if self._action is not None:
+                self._action.look(self._world.num_accepted, self._stamp_ns())
             ticks += 1
             now_s = time.monotonic()
             self._measured_factor += 0.05 * (period_s / max(now_s - was_s, 1e-6) - self._measured_factor)
@@ -199,14 +207,20 @@ class SimNode(Node):  # type: ignore[misc]
         while self._world.num_accepted == accepted and time.monotonic() < until_s and not stop.is_set():
             self._serve_queue(time.monotonic() + 0.01, stop)
 
-    def _follow(self, message: Any) -> None:
+    def _follow(self, message: Any) -> Following | None:
+        """Hands a trajectory message to the controller; None when that refuses it."""
         assert self._world is not None
+        accepted, now_ns = self._world.num_accepted, self._stamp_ns()
         try:
             trajectory = read_trajectory(message)
         except EbtPolicyError as error:
             self._world.reject(str(error))
-            return
-        self._world.follow(trajectory, self._stamp_ns())
+            return None
+        self._world.follow(trajectory, now_ns)
+        if self._world.num_accepted == accepted:
+            return None
+        end_ns = (trajectory.start_ns or now_ns) + round(float(trajectory.times_s[-1]) * 1e9)
+        return Following(self._world.num_accepted, end_ns)
 
     def _perturb(self, text: str) -> None:
         assert self._world is not None
@@ -217,6 +231,8 @@ class SimNode(Node):  # type: ignore[misc]
         assert self._world is not None
         seed = self._next_seed if seed is None else seed
         self._world.reset(seed)
+        if self._action is not None:
+            self._action.look(0, self._stamp_ns())
         self._begin_episode()
         return seed
 

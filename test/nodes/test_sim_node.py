@@ -143,6 +143,42 @@ def test_it_follows_a_trajectory_and_refuses_a_bad_one(watcher: Watcher) -> None
     assert watcher.episode()["last_rejection"]
 
 
+def test_its_action_follows_a_goal_to_its_end_and_aborts_what_is_replaced(watcher: Watcher) -> None:
+    pytest.importorskip("control_msgs.action")
+    from action_msgs.msg import GoalStatus
+    from control_msgs.action import FollowJointTrajectory
+    from rclpy.action import ActionClient
+    from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+    from ebt_policy_ros.messages.stamps import set_duration_ns
+
+    def answer(future: Any) -> Any:
+        watcher.wait(future.done, "an answer")
+        return future.result()
+
+    joints = watcher.heard["/joint_states"][-1]
+    names = list(joints.name)
+
+    def goal(names: list[str], seconds: float) -> Any:
+        point = JointTrajectoryPoint(positions=list(joints.position), velocities=[0.0] * len(joints.name))
+        set_duration_ns(point.time_from_start, round(seconds * 1e9))
+        return FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=names, points=[point]))
+
+    client = ActionClient(watcher.node, FollowJointTrajectory, "/follow_joint_trajectory")
+    watcher.wait(client.server_is_ready, "the action")
+    assert not answer(client.send_goal_async(goal(names[:-1], 0.5))).accepted
+    short = answer(client.send_goal_async(goal(names, 0.5)))
+    assert short.accepted
+    result = answer(short.get_result_async())
+    assert (result.status, result.result.error_code) == (GoalStatus.STATUS_SUCCEEDED, 0)
+    long = answer(client.send_goal_async(goal(names, 300.0)))
+    waiting = long.get_result_async()
+    assert answer(client.send_goal_async(goal(names, 0.5))).accepted
+    assert answer(waiting).status == GoalStatus.STATUS_ABORTED
+    assert "took its place" in answer(waiting).result.error_string
+    client.destroy()
+
+
 def test_episodes_begin_by_service_and_by_topic_and_are_disturbed(watcher: Watcher) -> None:
     from std_msgs.msg import Int64, String
     from std_srvs.srv import Trigger
