@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -27,10 +26,10 @@ class SimAction:
     """Hands goals to the simulation's thread, and answers when their trajectory has ended or was replaced."""
 
     def __init__(
-        self, node: Any, ask: Callable[[Callable[[], None]], None], follow: Callable[[Any], Following | None]
+        self, node: Any, ask: Callable[[Callable[[], Any], float], Any], follow: Callable[[Any], Following | None]
     ) -> None:
-        """``ask`` queues a call for the simulation's thread; ``follow`` (there) takes a trajectory message, or not.
-        ImportError without control_msgs."""
+        """``ask`` has a call made on the simulation's thread and waits for its result, so long at most; ``follow``
+        (there) takes a trajectory message, or not. ImportError without control_msgs."""
         from control_msgs.action import FollowJointTrajectory
         from rclpy.action import ActionServer
 
@@ -44,11 +43,9 @@ class SimAction:
     def _on_goal(self, goal: Any) -> Any:
         from rclpy.action import GoalResponse
 
-        taken: concurrent.futures.Future[Following | None] = concurrent.futures.Future()
-        self._ask(lambda: taken.set_result(self._follow(goal.trajectory)))
         try:
-            following = taken.result(_ANSWER_S)
-        except concurrent.futures.TimeoutError:
+            following: Following | None = self._ask(lambda: self._follow(goal.trajectory), _ANSWER_S)
+        except TimeoutError:
             following = None
         if following is None:
             return GoalResponse.REJECT

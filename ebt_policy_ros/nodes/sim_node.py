@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -54,6 +55,7 @@ class SimNode(Node):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("sim_node", **kwargs)
+        self._finished = threading.Event()
         self._queue: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         # Before the declarations: what a parameter file or the command line says is checked, too.
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -71,7 +73,7 @@ class SimNode(Node):  # type: ignore[misc]
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._action: SimAction | None = None
         try:
-            self._action = SimAction(self, self._queue.put, self._follow)
+            self._action = SimAction(self, self._ask, self._follow)
         except ImportError as error:
             self.get_logger().info(f"no follow_joint_trajectory action: {error}")
 
@@ -88,22 +90,29 @@ class SimNode(Node):  # type: ignore[misc]
         self._queue.put(lambda: self._reset(seed))
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        done: Future[int] = Future()
+        try:
+            seed = self._ask(lambda: self._reset(None), _RESET_TIMEOUT_S)
+            response.success, response.message = True, f"episode with seed {seed}"
+        except (EbtPolicyError, TimeoutError) as error:
+            response.success, response.message = False, str(error)
+        return response
 
-        def reset() -> None:
+    def _ask(self, call: Callable[[], Any], timeout_s: float) -> Any:
+        """What ``call`` gives on the simulation's thread; TimeoutError when that takes longer, or has ended."""
+        done: Future[Any] = Future()
+
+        def answer() -> None:
             try:
-                done.set_result(self._reset(None))
+                done.set_result(call())
             except Exception as error:  # noqa: BLE001 - told to whoever asked
                 done.set_exception(error)
 
-        self._queue.put(reset)
-        try:
-            response.success, response.message = True, f"episode with seed {done.result(_RESET_TIMEOUT_S)}"
-        except FutureTimeout:
-            response.success, response.message = False, f"the simulation did not answer within {_RESET_TIMEOUT_S} s"
-        except EbtPolicyError as error:
-            response.success, response.message = False, str(error)
-        return response
+        self._queue.put(answer)
+        until_s = time.monotonic() + timeout_s
+        while not self._finished.is_set() and time.monotonic() < until_s:
+            with contextlib.suppress(FutureTimeout):
+                return done.result(0.1)
+        raise TimeoutError(f"the simulation did not answer within {timeout_s:g} s, or it has ended")
 
     def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
         for parameter in parameters:
@@ -133,8 +142,7 @@ class SimNode(Node):  # type: ignore[misc]
         arm = self._arm
         executor = SingleThreadedExecutor()
         executor.add_node(self)
-        finished = threading.Event()
-        spinner = threading.Thread(target=_spin, args=(executor, finished), name="callbacks", daemon=True)
+        spinner = threading.Thread(target=_spin, args=(executor, self._finished), name="callbacks", daemon=True)
         try:
             self._world = SimWorld(
                 arm, self._value("object") or arm.task.target, self._next_seed, self.get_logger().info
@@ -145,7 +153,7 @@ class SimNode(Node):  # type: ignore[misc]
             spinner.start()
             self._simulate(stop)
         finally:
-            finished.set()
+            self._finished.set()
             if spinner.is_alive():
                 spinner.join(5.0)
             executor.shutdown()
