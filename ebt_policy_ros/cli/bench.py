@@ -143,14 +143,13 @@ def contestants(runners: Mapping[str, Any]) -> tuple[dict[str, Contestant], dict
         observed = ebt.observe(seen)
         if not is_judged:
             observed = observed._replace(critic=())
-        return lambda seed: ebt.descend(observed, ebt.starts(1, generator_of(seed)), steps)
+        return lambda seed: ebt.descend(observed, ebt.starts(1, seed), steps)
 
     def denoise(runner: Any) -> Contestant:
         cache = runner.observe(seen).cache
 
         def sample(seed: int) -> Any:
-            generator = generator_of(seed)
-            return runner.sample(cache, runner.starts(1, generator), generator)
+            return runner.sample(cache, runner.starts(1, seed), generator_of(seed))
 
         return sample
 
@@ -173,13 +172,11 @@ def unscored(ebt: Any, seen: NormalisedObservation) -> Contestant:
     """Two descent steps alone: without the energy of the result, which tells whether it can be trusted."""
     import torch
 
-    from ebt_policy_ros.runtimes.torch_base import generator_of
-
     cache = ebt.observe(seen).cache
 
     @torch.inference_mode()
     def descend(seed: int) -> Any:
-        chunk = ebt.starts(1, generator_of(seed))
+        chunk = ebt.starts(1, seed)
         for _ in range(2):
             _, gradient = ebt.energy.energy_and_gradient(cache, chunk)
             chunk = torch.add(chunk, gradient, alpha=-ebt.step_size)
@@ -192,13 +189,11 @@ def passes(runner: Any, seen: NormalisedObservation) -> Contestant:
     """The sampler's network passes alone: what is left when its scheduler costs nothing."""
     import torch
 
-    from ebt_policy_ros.runtimes.torch_base import generator_of
-
     cache = runner.observe(seen).cache
 
     @torch.inference_mode()
     def predict(seed: int) -> Any:
-        chunk = runner.starts(1, generator_of(seed))
+        chunk = runner.starts(1, seed)
         for index in range(len(runner.steps)):
             chunk = runner.noise.noise(cache, chunk, index)
         return chunk[0].cpu().double().numpy()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome
 
@@ -38,6 +39,12 @@ class EnergyMinimiser(Protocol):
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
         """Energy of a given chunk (H, D), normalised, at an observation."""
         ...
+
+
+def starting_noise(seed: int, starts: int, horizon: int, joints: int) -> NDArray[np.float32]:
+    """(K, H, D) standard normal starts of a descent: the same for a seed (any integer from 0) in every runtime and on
+    every device. All of its bits count, which is not so where torch seeds its own generator."""
+    return np.random.default_rng(seed).standard_normal((starts, horizon, joints), dtype=np.float32)
 
 
 def minimise_numpy(energy_and_gradient: EnergyAndGradient, starts: Floats, step_size: float, steps: int) -> Minimum:

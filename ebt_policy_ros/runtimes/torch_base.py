@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ebt_policy_ros.core.errors import BundleError, ShapeError
+from ebt_policy_ros.core.minimise import starting_noise
 from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, as_floats
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.fast import FastCache, prepare
@@ -49,7 +50,7 @@ class Stopwatch:
 class TorchRuntime:
     """A bundle's observation side in eager torch.
 
-    Starts come from a CPU generator, so that every device begins with the same noise; on one machine (same device,
+    Every device begins with the same noise (``core.minimise.starting_noise``); on one machine (same device,
     same number of threads) the same seed gives the same chunk, bit for bit.
     """
 
@@ -128,12 +129,10 @@ class TorchRuntime:
         prepared = tuple(self.network.prepare(image.to(self.device)[None]) for image in images)
         return self.network.features(prepared), torch.from_numpy(positions.copy()).float()[None].to(self.device)
 
-    def starts(
-        self, starts: int, generator: torch.Generator, warm_start: Floats | None = None, frozen_rows: int = 0
-    ) -> Tensor:
+    def starts(self, starts: int, seed: int, warm_start: Floats | None = None, frozen_rows: int = 0) -> Tensor:
         """(K, H, D) standard normal, the first and the ``frozen_rows`` of all replaced by ``warm_start``."""
         a = self.network.architecture
-        noise = torch.randn((starts, a.horizon, a.joints), generator=generator)
+        noise = torch.from_numpy(starting_noise(seed, starts, a.horizon, a.joints))
         if warm_start is not None:
             warm = torch.from_numpy(as_floats("warm_start", warm_start, (a.horizon, a.joints)).copy()).float()
             noise[0], noise[:, :frozen_rows] = warm, warm[:frozen_rows]
@@ -141,8 +140,8 @@ class TorchRuntime:
 
 
 def generator_of(seed: int) -> torch.Generator:
-    """A CPU generator; any integer will do."""
-    return torch.Generator().manual_seed(seed % 2**63)
+    """A CPU generator for any integer from 0. torch reads the lowest 32 bits of a seed only: they are mixed first."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
 
 def spread_of(chunks: Floats, chosen: int) -> float:

@@ -72,8 +72,7 @@ class DiffusionSampler(WithoutEnergy):
 
     def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
         """A sampled chunk; ``network_evaluations`` is the sampler's number of denoising steps."""
-        generator = generator_of(seed)
-        return self.sample(cache, self.starts(starts, generator), generator)
+        return self.sample(cache, self.starts(starts, seed), generator_of(seed))
 
     @torch.inference_mode()
     def sample(self, cache: FastCache, noise: Tensor, generator: torch.Generator) -> Minimum:

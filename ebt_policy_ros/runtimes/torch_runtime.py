@@ -14,7 +14,7 @@ from ebt_policy_ros.policy.critic import EXPECTED_ERROR
 from ebt_policy_ros.policy.fast import FastCritic, FastEnergy, prepare, repeat
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
-from ebt_policy_ros.runtimes.torch_base import Observed, Stopwatch, TorchRuntime, generator_of, spread_of
+from ebt_policy_ros.runtimes.torch_base import Observed, Stopwatch, TorchRuntime, spread_of
 
 __all__ = ["TorchMinimiser", "load_heads", "load_network"]
 
@@ -55,7 +55,7 @@ class TorchMinimiser(TorchRuntime):
         watch = Stopwatch()
         observed = self.observe(observation)
         watch.encoded()
-        start = self.starts(starts, generator_of(seed), warm_start, frozen)
+        start = self.starts(starts, seed, warm_start, frozen)
         return watch.timed(self.descend(observed, start, steps, frozen))
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebt_policy_ros.core.minimise import minimise_numpy
+from ebt_policy_ros.core.cycle import chunk_seed
+from ebt_policy_ros.core.minimise import minimise_numpy, starting_noise
 from ebt_policy_ros.core.types import Floats, Outcome
 
 CENTRE = np.array([[0.3, -0.7]])
@@ -96,3 +97,15 @@ def test_one_candidate_in_trouble_does_not_spoil_the_others() -> None:
     minimum = minimise_numpy(half_broken, np.array([[[9.0, 9.0]], [[0.0, 0.0]]]), 0.5, 30)
     assert minimum.outcome is Outcome.DESCENDED
     np.testing.assert_allclose(minimum.chunk, CENTRE, atol=1e-6)
+
+
+def test_every_bit_of_a_seed_counts_in_the_starting_noise() -> None:
+    seeds = [0, 1, 1 << 8, 1 << 31, 1 << 32, 1 << 40, chunk_seed(1, 0, 0), chunk_seed(0, 1, 0), chunk_seed(0, 0, 1)]
+    noise = {seed: starting_noise(seed, 2, 16, 8) for seed in seeds}
+    assert len({drawn.tobytes() for drawn in noise.values()}) == len(noise)
+    assert noise[0].shape == (2, 16, 8)
+    assert noise[0].dtype == np.float32
+    assert (starting_noise(1 << 40, 2, 16, 8) == noise[1 << 40]).all()
+    many = starting_noise(7, 1000, 16, 8)
+    assert abs(float(many.mean())) < 0.01
+    assert abs(float(many.std()) - 1.0) < 0.01

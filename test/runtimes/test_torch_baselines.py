@@ -9,6 +9,7 @@ import torch
 from policy import small
 
 from ebt_policy_ros.core.errors import BundleError, SettingsError, UnsupportedError
+from ebt_policy_ros.core.minimise import starting_noise
 from ebt_policy_ros.core.types import Outcome
 from ebt_policy_ros.policy.diffusion import alphas_cumulative, diffusion_loss
 from ebt_policy_ros.policy.load import make_network
@@ -65,7 +66,7 @@ def test_the_fast_sampler_is_the_plain_loop_over_the_network(diffusers):
     sampled = runner.minimise(small.observation(), steps=2, starts=1, seed=5).chunk
     net, scheduler = runner.network, diffusers.DDIMScheduler(100, beta_schedule="squaredcos_cap_v2")
     scheduler.set_timesteps(10)
-    chunk = torch.randn((1, small.HORIZON, small.JOINTS), generator=torch.Generator().manual_seed(5))
+    chunk = torch.from_numpy(starting_noise(5, 1, small.HORIZON, small.JOINTS))
     with torch.no_grad():
         features, positions = runner._encode(small.observation())
         cache = net.observe(features, positions)

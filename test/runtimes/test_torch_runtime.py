@@ -4,6 +4,7 @@ import torch
 from policy import small
 
 from ebt_policy_ros.core.errors import BundleError, ShapeError
+from ebt_policy_ros.core.minimise import starting_noise
 from ebt_policy_ros.core.types import Outcome
 from ebt_policy_ros.policy.energy import descend
 from ebt_policy_ros.policy.heads import ScoreHeads
@@ -194,7 +195,7 @@ def test_the_descent_is_the_one_of_training(minimiser):
     """The shipped fast kernels and the differentiable network come to the same chunk."""
     observation = small.observation()
     minimum = minimiser.minimise(observation, steps=2, starts=1, seed=3)
-    start = torch.randn((1, small.HORIZON, small.JOINTS), generator=torch.Generator().manual_seed(3))
+    start = torch.from_numpy(starting_noise(3, 1, small.HORIZON, small.JOINTS))
     with torch.no_grad():
         cache = minimiser.network.observe(*minimiser._encode(observation))
     path = descend(minimiser.network, cache, start, 2)
