@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
 
 from ebt_policy_ros.bags.cut import Run, Span, runs, spans
 from ebt_policy_ros.bags.episode import Episode
+from ebt_policy_ros.bags.open import METADATA, BagReader, is_bag_folder, loose_files
 from ebt_policy_ros.bags.rows import Rows, Trouble, make_rows
 from ebt_policy_ros.bags.store import explained, type_store
 from ebt_policy_ros.bags.streams import Streams, picture_stamp_ns, read_streams
@@ -33,7 +33,6 @@ from ebt_policy_ros.messages import decode_image
 Fit = Callable[[Pixels], Pixels]
 """Brings one picture (height, width, 3) to its final size."""
 
-STORAGE = (".mcap", ".db3")
 DEFAULT_PERIOD_S = 0.05
 
 
@@ -65,24 +64,25 @@ class Plan:
 def find_bags(path: Path) -> list[Path]:
     """The bags at a path: itself (a bag directory or a storage file), or those in it and its folders, by name.
 
-    Raises DatasetError when there is none. Hidden folders hold unfinished bags and are passed over.
+    Raises DatasetError when there is none. Hidden folders hold unfinished bags and are passed over. A directory without
+    metadata.yaml is one bag when its files are named after it, as recorders do that do not live to write it.
     """
     path = Path(path)
-    if path.is_file() or (path / "metadata.yaml").is_file():
+    if path.is_file() or is_bag_folder(path):
         return [path]
     found = []
+    files = loose_files(path) if path.is_dir() else []
     for entry in sorted(path.iterdir()) if path.is_dir() else []:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             with contextlib.suppress(DatasetError):
                 found += find_bags(entry)
-        elif entry.suffix in STORAGE:
+        elif entry in files:
             found.append(entry)
     if not found:
         raise DatasetError(
-            f"{path}: no rosbag2 bag there; expected a bag directory (metadata.yaml), *.mcap or *.db3, or a folder "
-            "of them"
+            f"{path}: no rosbag2 bag there; expected a bag directory ({METADATA}), *.mcap or *.db3, or a folder of them"
         )
     return found
 
@@ -94,11 +94,11 @@ class Bag:
         self.path = Path(path)
         self._topics = topics or BagTopics()
         self._given = settings
-        self._reader: Reader | None = None
+        self._reader: BagReader | None = None
 
     def __enter__(self) -> Bag:
         with explained(self.path):
-            reader = Reader(self.path)
+            reader = BagReader(self.path)
             reader.open()
             self._reader = reader
         try:
@@ -106,7 +106,8 @@ class Bag:
             self.task = str((reader.storage.metadata.custom or {}).get(TASK_KEY, self.facts.get("task", "")))
             self.settings = self._given or CutSettings(period_s=float(self.facts.get("period_s", DEFAULT_PERIOD_S)))
             if reader.message_count == 0:
-                raise DatasetError(f"{self.path}: the bag is empty; record again, or remove it")
+                said = "".join(f" ({note})" for note in reader.notes)
+                raise DatasetError(f"{self.path}: the bag is empty{said}; record again, or remove it")
             self._resolved: ResolvedTopics = resolve(reader.connections, self._topics, str(self.path))
         except BaseException:
             reader.close()
@@ -128,6 +129,11 @@ class Bag:
     def connections(self) -> list[Connection]:
         """All topics with type and number of messages."""
         return self._open.connections
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of a bag that was not closed; empty when all is well."""
+        return self._open.notes
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -193,16 +199,16 @@ class Bag:
             facts=plan.facts,
         )
         streams = {name: track.stamp_ns for name, track in rows.tracks.items()}
-        return Recorded(plan.name, episode, streams, rows.trouble)
+        return Recorded(plan.name, episode, streams, replace(rows.trouble, recording=self.notes))
 
     # --- inside -----------------------------------------------------------------------------------------------------
     @property
-    def _open(self) -> Reader:
+    def _open(self) -> BagReader:
         if self._reader is None:
             raise DatasetError(f"{self.path}: the bag is not open; use it in a with statement")
         return self._reader
 
-    def _read_facts(self, reader: Reader) -> dict[str, Any]:
+    def _read_facts(self, reader: BagReader) -> dict[str, Any]:
         text = (reader.storage.metadata.custom or {}).get(FACTS_KEY)
         if text is None:
             return {}

@@ -50,6 +50,8 @@ class Trouble:
     """Largest difference of the stamps that a row was made of."""
     refused: tuple[str, ...] = ()
     """Why the controller would not have followed some of the trajectories."""
+    recording: tuple[str, ...] = ()
+    """What is missing from the whole bag, whose recorder was stopped."""
 
 
 def make_rows(run: Run, span: Span, streams: Streams, settings: CutSettings, where: str) -> list[Rows] | str:

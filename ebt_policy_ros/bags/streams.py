@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
+from rosbags.serde import SerdeError
 
+from ebt_policy_ros.bags.open import BagReader
 from ebt_policy_ros.bags.store import type_store
 from ebt_policy_ros.bags.topics import ActionTopic, ResolvedTopics
 from ebt_policy_ros.core.errors import DatasetError, MessageError
@@ -61,7 +62,7 @@ class Streams:
     has_clock: bool
 
 
-def read_streams(reader: Reader, topics: ResolvedTopics, joint_names: Sequence[str], where: str) -> Streams:
+def read_streams(reader: BagReader, topics: ResolvedTopics, joint_names: Sequence[str], where: str) -> Streams:
     """Reads everything but the pictures; DatasetError names topic and message of what cannot be read."""
     raw = _read_raw(reader, topics, where)
     joints_topic = topics.joint_states.topic
@@ -78,7 +79,7 @@ def read_streams(reader: Reader, topics: ResolvedTopics, joint_names: Sequence[s
     return Streams(names, joints, velocities, cameras, actions, success, episode, topics.has_clock)
 
 
-def _read_raw(reader: Reader, topics: ResolvedTopics, where: str) -> dict[str, Stream]:
+def _read_raw(reader: BagReader, topics: ResolvedTopics, where: str) -> dict[str, Stream]:
     store = type_store()
     pictures = {connection.topic for connection in topics.cameras.values()}
     others = [topics.joint_states, topics.success, topics.episode, *(connection for _, connection in topics.actions)]
@@ -94,7 +95,7 @@ def _read_raw(reader: Reader, topics: ResolvedTopics, where: str) -> dict[str, S
                 if hasattr(message, "header"):
                     stream.stamps.append(read_stamp_ns(message))
                 stream.values.append(message)
-        except (struct.error, ValueError, IndexError, AssertionError, MessageError) as error:
+        except (struct.error, ValueError, IndexError, AssertionError, SerdeError, MessageError) as error:
             raise DatasetError(
                 f"{where}: message {len(stream.logs)} on {connection.topic} is corrupt: {error}"
             ) from error

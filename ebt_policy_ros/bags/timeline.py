@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
 
+from ebt_policy_ros.bags.open import BagReader
 from ebt_policy_ros.bags.store import CLOCK, DIAGNOSTICS, JOINT_TRAJECTORY, explained, type_store
 from ebt_policy_ros.bags.streams import picture_stamp_ns
 from ebt_policy_ros.bags.topics import NEXT_POSITION, ActionTopic, BagTopics, resolve
@@ -58,7 +58,7 @@ class Timeline:
 
     def __enter__(self) -> Timeline:
         with explained(self.path):
-            self._reader = Reader(self.path)
+            self._reader = BagReader(self.path)
             self._reader.open()
         try:
             self._source_of = self._sources()
@@ -81,6 +81,11 @@ class Timeline:
     def connections(self) -> list[Connection]:
         """All topics of the bag."""
         return list(self._reader.connections)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of a bag that was not closed; empty when all is well."""
+        return self._reader.notes
 
     def topic_of(self, source: str) -> str:
         """The topic that a source is heard on; empty when it is not."""

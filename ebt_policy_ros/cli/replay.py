@@ -156,6 +156,7 @@ def summarise(
         "command": "replay",
         "bag": str(options.bag),
         "model": assembly.model_name,
+        "notes": list(replay.notes),
         "timing": timing,
         "rounds": len(rounds),
         "chunks": len(chunks),
@@ -258,7 +259,7 @@ def compare(one: Assembly, rounds: list[Replayed], other: Assembly, others: list
 
 def in_words(result: Mapping[str, Any]) -> str:
     """The result for people."""
-    told, lines = result["recorded"], []
+    told, lines = result["recorded"], [f"{result['bag']}: {note}" for note in result["notes"]]
     lines.append(
         f"{result['chunks']} chunks in {result['rounds']} rounds over {result['duration_s']:.1f} s, "
         f"timing {result['timing']}"

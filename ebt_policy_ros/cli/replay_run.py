@@ -80,6 +80,8 @@ class Replay:
         self._timeline, self._assembly, self._pipeline = timeline, assembly, assembly.pipeline
         self.cameras = assembly.settings.observe.cameras
         self.courses = {source: Course() for source in (*self.cameras, JOINT_STATES)}
+        self.notes = timeline.notes
+        """What people should know of a bag that was not closed."""
         self.events: Counter[str] = Counter()
         self.refusals: list[str] = []
         """The first reason of every kind why a message was refused."""

@@ -96,6 +96,8 @@ def _about_messages(quality: Sequence[Quality]) -> list[str]:
                 out.append(
                     f"{stream}: {sum(counts)} messages {what} in {numbers(_where(c > 0 for c in counts), total)}"
                 )
+    for note in dict.fromkeys(note for q in quality for note in q.trouble.get("recording", ())):
+        out.append(f"{note} ({numbers(_where(note in q.trouble.get('recording', ()) for q in quality), total)})")
     refused = _where(bool(q.trouble.get("refused")) for q in quality)
     if refused:
         reason = quality[refused[0]].trouble["refused"][0]

@@ -18,7 +18,7 @@ EXPECTED = (
 )
 _YAML = (".yaml", ".yml")
 _HDF5 = (".hdf5", ".h5")
-_BAG = (".mcap", ".db3")
+_BAG = (".mcap", ".db3", ".zstd")
 
 
 def describe_source(given: str | Path, **overrides: Any) -> Source:
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> str:
     if (path / "meta" / "info.json").is_file():
         return "lerobot"
     folders = [path, *sorted(p for p in path.iterdir() if p.is_dir())]
-    if any((f / "metadata.yaml").is_file() or any(f.glob("*.mcap")) or any(f.glob("*.db3")) for f in folders):
+    if any((f / "metadata.yaml").is_file() or any(p.suffix in _BAG for p in f.iterdir()) for f in folders):
         return "rosbag2"
     files = sorted(p.name for p in path.iterdir() if p.suffix in _HDF5)
     if files:
