@@ -39,8 +39,10 @@ JOINT_STATES_TOPIC = "/joint_states"
 TRAJECTORY_TOPIC = "/joint_trajectory"
 SUCCESS_TOPIC = "/sim_node/success"
 METADATA_VERSION = 8
-"""Of metadata.yaml; 9 writes QoS in a way that Humble and Iron cannot read."""
-_FOREVER = QosTime(2147483647, 4294967295)
+"""Of metadata.yaml. All distributions from Foxy on read it: each takes the keys that it knows. 9, which Jazzy writes
+itself, has QoS as YAML and by name, which Humble and Iron cannot read."""
+_FOREVER = QosTime(9223372036, 854775807)
+"""RMW_DURATION_INFINITE, as recorders write it."""
 RELIABLE = Qos(
     QosHistory.KEEP_LAST,
     10,
@@ -52,6 +54,8 @@ RELIABLE = Qos(
     _FOREVER,
     False,
 )
+BEST_EFFORT = RELIABLE._replace(depth=5, reliability=QosReliability.BEST_EFFORT)
+"""Of sensors."""
 _JPEG = [
     *(cv2.IMWRITE_JPEG_QUALITY, 95),
     # Half the colour resolution, JPEG's default, is a lot at 96 x 96 pixels.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import TransitionEvent
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, Float64
@@ -14,6 +15,7 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
 from ebt_policy_ros.bags.record import BagRecorder
+from ebt_policy_ros.bags.write import BEST_EFFORT, RELIABLE
 from ebt_policy_ros.cli.demo_monitor import POLICY, Spinner
 from ebt_policy_ros.cli.demo_sim import SIM
 from ebt_policy_ros.nodes.recorder import Recorder, type_name
@@ -25,8 +27,8 @@ class DemoBag:
     def __init__(self, path: Path, cameras: Sequence[str], task: str) -> None:
         topics = _topics(cameras)
         self._bag = BagRecorder(path, task=task)
-        for topic, (message_class, _) in topics.items():
-            self._bag.add_topic(topic, type_name(message_class))
+        for topic, (message_class, is_reliable) in topics.items():
+            self._bag.add_topic(topic, type_name(message_class), RELIABLE if is_reliable else BEST_EFFORT)
         self._node = Recorder(topics, self._bag.write)
         self._spinner = Spinner(self._node)
 
@@ -54,5 +56,6 @@ def _topics(cameras: Sequence[str]) -> dict[str, tuple[type[Any], bool]]:
         f"{POLICY}/uncertainty": (Float64, True),
         f"{POLICY}/status": (DiagnosticArray, True),
         f"{POLICY}/plan": (MarkerArray, True),
+        f"{POLICY}/transition_event": (TransitionEvent, True),
         "/diagnostics": (DiagnosticArray, True),
     }

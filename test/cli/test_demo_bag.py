@@ -33,6 +33,9 @@ def test_everything_the_nodes_said_is_in_the_bag(recorded):
     with Bag(folder / "bag") as bag:
         counts = {connection.topic: connection.msgcount for connection in bag.connections}
         assert bag.task == "lift"
+        offered = {c.topic: c.ext.offered_qos_profiles[0].reliability.name for c in bag.connections}
+    assert offered["/camera/front/image_raw"] == offered["/camera/front/camera_info"] == "BEST_EFFORT"
+    assert offered["/joint_states"] == offered["/ebt_policy/transition_event"] == "RELIABLE"
     ticks = counts["/joint_states"]
     assert ticks > 60
     for topic in ("/clock", "/camera/front/image_raw", "/camera/wrist/image_raw", "/sim_node/success"):
