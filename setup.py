@@ -68,7 +68,7 @@ setup(
         "safetensors>=0.4",
         # The ROS graph on machines without ROS 2.
         "cyclonedds>=11.0.1,<12",
-        "rosbags>=0.11.9,<0.12",
+        "rosbags>=0.11.9,<0.12",  # brings apsw, backports.zstd and lz4, which bags/ uses as well
     ],
     extras_require={
         "sim": SIMULATION,

@@ -1,7 +1,7 @@
-"""Which training makes energies tell of trouble? One policy plays; every variant judges what was seen.
+r"""Which training makes energies tell of trouble? One policy plays; every variant judges what was seen.
 
-  python -m benchmarks.energies --task can --policy models/can --data data/can \\
-      --variants a0=out/can_a0 a1=out/can_a1 --dp models/can/dp --episodes 60 --faults 12 --seed 50000 \\
+  python -m benchmarks.energies --task can --policy models/can --data data/can \
+      --variants a0=out/can_a0 a1=out/can_a1 --dp models/can/dp --episodes 60 --faults 12 --seed 50000 \
       --json benchmarks/results/energies_can.json --images docs/images --document docs/energies.md
 
 Played once: calm episodes (for heads, thresholds and tests apart), and perturbations of scene, cameras and joints

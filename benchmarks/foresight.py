@@ -1,6 +1,6 @@
-"""Does the score foresee failures, better than what needs no energy, and how often does it cry wolf?
+r"""Does the score foresee failures, better than what needs no energy, and how often does it cry wolf?
 
-  python -m benchmarks.foresight --model models/can --data data/can --calm out/calm.npz --tuned out/tuned.npz \\
+  python -m benchmarks.foresight --model models/can --data data/can --calm out/calm.npz --tuned out/tuned.npz \
       --apart out/apart.npz --json benchmarks/results/foresight_can.json --document docs/uncertainty.md
 
 Judges episodes that benchmarks.watch kept (retry off): calm ones (the first 60 give every score its threshold, the

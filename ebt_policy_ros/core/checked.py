@@ -96,9 +96,9 @@ def _convert(where: str, value: object, hint: Any) -> Any:
     """A YAML or JSON value as the annotated type; SettingsError when it is another kind."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
+        if value is None and types.NoneType in arguments:
             return None
-        return _convert(where, value, next(argument for argument in arguments if argument is not type(None)))
+        return _convert(where, value, next(argument for argument in arguments if argument is not types.NoneType))
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise SettingsError(f"{where}: expected a list, got {value!r}")
