@@ -270,7 +270,7 @@ def _deal(jobs: Sequence[Job], workers: Sequence[_Worker]) -> Iterator[tuple[int
 def _serve(connection: Connection, work: Callable[[Episode], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stage = Stage()
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone, perhaps with an answer unread
         while True:
             place, job = connection.recv()
             try:

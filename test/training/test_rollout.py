@@ -1,5 +1,6 @@
 """Closed-loop episodes with the real simulator and a policy without a clue."""
 
+import dataclasses
 import importlib.util
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ from nodes.tiny_bundle import make_tiny_bundle
 
 from ebt_policy_ros.core.errors import BundleError
 from ebt_policy_ros.policy.bundle import Bundle
-from ebt_policy_ros.training.episodes import EpisodesError, Job, Setup, Stage, find_bundle, play_all, task_of
+from ebt_policy_ros.training.episodes import EpisodesError, Job, Setup, Stage, _start, find_bundle, play_all, task_of
 from ebt_policy_ros.training.rollout import keep, stacked_images
 
 pytestmark = [
@@ -70,3 +71,13 @@ def test_a_baseline_is_found_beside_the_bundle(setup):
     Bundle.load(directory).save(directory / "dp")
     with pytest.raises(BundleError, match="expected a bundle of method 'dp', got 'ebt'"):
         find_bundle(setup.model, "dp")
+
+
+def test_a_process_whose_answer_nobody_reads_ends_without_a_word(setup):
+    """Ctrl-C in the parent, just when an episode is over: its end of the pipe closes with the answer in it."""
+    (worker,) = _start(1, keep)
+    worker.send(0, Job(dataclasses.replace(setup, model="no such bundle"), 0, 3))
+    assert worker.connection.poll(60.0)
+    worker.connection.close()
+    worker.process.join(60.0)
+    assert worker.process.exitcode == 0
