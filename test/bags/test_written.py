@@ -27,6 +27,8 @@ HASH = re.compile(r"RIHS01_[0-9a-f]{64}")
 SPOKEN = {
     # What lies beside the topics of docs/reference.md: the simulated arm's, and those of every node.
     "/clock": "rosgraph_msgs/msg/Clock",
+    "/gripper_trajectory": "trajectory_msgs/msg/JointTrajectory",
+    "/commands": "std_msgs/msg/Float64MultiArray",
     "/sim_node/success": "std_msgs/msg/Bool",
     "/sim_node/episode": "diagnostic_msgs/msg/DiagnosticArray",
     "/sim_node/perturb": "std_msgs/msg/String",
