@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     if options.record is not None:
         with ReplayBag(options.record) as bag, _open(options, assembly) as timeline:
             bag.copy(timeline)
-            bag.add(rounds, assembly, load_robot(options.robot)[1])
+            bag.add(rounds, assembly, load_robot(options.robot)[1].chain)
         result["record"] = str(options.record)
     if options.json is not None:
         write_json(options.json, result)
