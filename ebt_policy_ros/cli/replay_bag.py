@@ -10,15 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ebt_policy_ros.assemble import Assembly
+from ebt_policy_ros.assemble import Assembly, load_robot
 from ebt_policy_ros.bags.record import BagRecorder
 from ebt_policy_ros.bags.timeline import Timeline
 from ebt_policy_ros.cli.replay_run import Replayed
-from ebt_policy_ros.core.errors import DatasetError
+from ebt_policy_ros.cli.urdf_file import read_urdf_file
+from ebt_policy_ros.core.errors import DatasetError, SettingsError
 from ebt_policy_ros.messages import PlanMarkers, ToolKinematics, trajectory_message
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
+from ebt_policy_ros.messages.urdf_tool import UrdfTool
 
 PREFIX = "/replay"
+
+
+def find_tool(robot_file: str, urdf_file: Path | None) -> ToolKinematics | None:
+    """Whose path is drawn: the tool of a URDF, or the robot file's chain where it has one."""
+    robot, settings = load_robot(robot_file)
+    if urdf_file is None:
+        return settings.chain
+    try:
+        return UrdfTool(read_urdf_file(urdf_file), robot, settings)
+    except SettingsError as error:
+        raise SettingsError(f"--urdf {urdf_file}: {error}") from error
 
 
 class ReplayBag:
