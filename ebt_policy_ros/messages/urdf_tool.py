@@ -5,7 +5,9 @@ Pinocchio (``pip install pin``, or ROS's package ``pinocchio``) is imported when
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,19 +18,47 @@ from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.settings import RobotSettings
 from ebt_policy_ros.core.types import Floats
 from ebt_policy_ros.messages.kinematics import ToolSettings
+from ebt_policy_ros.messages.trial import trouble
 from ebt_policy_ros.messages.urdf import KINDS
 from ebt_policy_ros.messages.urdf_tree import UrdfTree
 
+_TRIAL = """
+import sys
+import numpy as np
+import pinocchio
+model = pinocchio.buildModelFromXML(
+    "<robot name='r'><link name='a'/><link name='b'/><joint name='j' type='continuous'>"
+    "<parent link='a'/><child link='b'/><origin xyz='0 0 1'/><axis xyz='0 0 1'/></joint></robot>"
+)
+data = model.createData()
+pinocchio.forwardKinematics(model, data, np.array([0.0, 1.0]))
+sys.exit(0 if data.oMi[1].translation.tolist() == [0.0, 0.0, 1.0] else "it misplaces a link")
+"""
+
 
 def import_pinocchio() -> Any:
-    """The module; SettingsError says how to get it."""
-    try:
-        return importlib.import_module("pinocchio")
-    except Exception as error:  # built for another numpy, it raises more than ImportError
+    """The module; SettingsError says what to install.
+
+    One that was built for another numpy may end the process, so it is tried in a process of its own first (a third of a
+    second, once).
+    """
+    if importlib.util.find_spec("pinocchio") is None:
         raise SettingsError(
-            f"Pinocchio cannot be imported ({error}); install it: pip install 'ebt_policy_ros[kinematics]', or with "
-            "ROS 2 the package ros-<distribution>-pinocchio"
-        ) from error
+            "Pinocchio is not installed: pip install 'ebt_policy_ros[kinematics]', or with ROS 2 the package "
+            "ros-<distribution>-pinocchio"
+        )
+    problem = _problem()
+    if problem:
+        raise SettingsError(
+            f"Pinocchio is installed, but does not work with numpy {np.__version__} ({problem}); install the numpy "
+            "that it was built for (numpy<2 for ROS 2 up to Jazzy)"
+        )
+    return importlib.import_module("pinocchio")
+
+
+@functools.cache
+def _problem() -> str:
+    return trouble(_TRIAL)
 
 
 def find_frames(tree: UrdfTree, robot: RobotSettings, settings: ToolSettings) -> tuple[str, str]:

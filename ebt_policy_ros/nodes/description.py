@@ -42,7 +42,7 @@ class Description:
         self._received = self._refused = 0
         self._missing = ""
         try:
-            # Now, not when a description comes: the first import takes as long as an arm may be left unwatched.
+            # Now, not when a description comes: trying and importing it takes longer than an arm may be left unwatched.
             import_pinocchio()
         except EbtPolicyError as error:
             self._missing = str(error)

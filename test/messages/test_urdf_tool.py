@@ -16,7 +16,7 @@ import pytest
 from ebt_policy_ros.assemble import load_robot
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.settings import RobotSettings
-from ebt_policy_ros.messages import ToolSettings
+from ebt_policy_ros.messages import ToolSettings, urdf_tool
 from ebt_policy_ros.messages.urdf_tool import UrdfTool, find_frames
 from ebt_policy_ros.messages.urdf_tree import UrdfTree
 
@@ -311,6 +311,28 @@ def test_a_frame_that_does_not_exist_is_named(key: str) -> None:
 
 
 def test_without_pinocchio_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pinocchio", None)
-    with pytest.raises(SettingsError, match="Pinocchio cannot be imported .*; install it: pip install"):
+    monkeypatch.setitem(sys.modules, "pinocchio", None)  # Python's own way to say that it is not installed
+    with pytest.raises(SettingsError, match="Pinocchio is not installed: pip install"):
         UrdfTool(urdf(TREE, ARM), robot_of("j1", "j2"), ToolSettings())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise ImportError('numpy.core.multiarray failed to import')", "numpy.core.multiarray failed to import"),
+        ("import os; os.abort()", "ended the process with status -6"),
+        ("", "has no attribute 'buildModelFromXML'"),
+    ],
+)
+def test_one_that_does_not_work_is_said_and_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, text: str, reason: str
+) -> None:
+    (tmp_path / "pinocchio").mkdir()
+    (tmp_path / "pinocchio" / "__init__.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "pinocchio", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    urdf_tool._problem.cache_clear()
+    request.addfinalizer(urdf_tool._problem.cache_clear)
+    with pytest.raises(SettingsError, match=f"does not work with numpy {np.__version__} .*{reason}"):
+        UrdfTool(urdf(TREE, ARM), robot_of("j1", "j2"), ToolSettings())
+    assert "pinocchio" not in sys.modules

@@ -156,7 +156,7 @@ def test_without_pinocchio_the_plan_goes_on(
     arm.wait_for_new(arm.plans, "plans", 3)
     assert frame(arm) == "panda_link0"
     (said,) = words(capfd)
-    assert f"the plan goes on with {CHAIN}: Pinocchio cannot be imported" in said
+    assert f"the plan goes on with {CHAIN}: Pinocchio is not installed" in said
 
 
 def test_without_description_and_chain_nothing_is_drawn(
