@@ -45,7 +45,8 @@ SIMULATION = ["robosuite==1.5.2", "mujoco>=3.3.7,<3.10", "numpy<2", "ml-dtypes<0
 BASELINES = ["diffusers>=0.30"]  # schedulers of the Diffusion Policy baseline, as the literature uses them
 # Parquet, video, HDF5 and charts. pyarrow 26 refuses numpy 1.26, which robosuite needs, without telling pip.
 DATA = ["pyarrow>=14,<23", "av>=12", "h5py>=3.8", "matplotlib>=3.5"]
-TESTS = [*BASELINES, *DATA, "pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
+KINEMATICS = ["pin>=2.7"]  # Pinocchio; the newest that goes with numpy 1.26 is 2.7, ROS 2's package is newer
+TESTS = [*BASELINES, *DATA, *KINEMATICS, "pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
 
 setup(
     name=NAME,
@@ -74,6 +75,7 @@ setup(
         "sim": SIMULATION,
         "baselines": BASELINES,
         "data": DATA,
+        "kinematics": KINEMATICS,
         "train": [*SIMULATION, *BASELINES, "tqdm>=4", "scipy>=1.7"],  # scipy: k-means of familiar observations
         "test": TESTS,
     },

@@ -16,7 +16,7 @@ from ebt_policy_ros.core.pipeline import Pipeline
 from ebt_policy_ros.core.settings import PipelineSettings, RobotSettings
 from ebt_policy_ros.core.types import NormalisedObservation
 from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
-from ebt_policy_ros.messages.kinematics import ToolChain
+from ebt_policy_ros.messages.kinematics import ToolSettings
 from ebt_policy_ros.resources import find_model, load_robot_file
 
 RUNTIMES = ("auto", "torch")
@@ -39,21 +39,19 @@ class Assembly:
     """Between its units and the robot's."""
 
 
-def load_robot(robot: str) -> tuple[RobotSettings, ToolChain | None]:
-    """Limits and, where it has ``kinematics:``, the tool chain of a robot file (a path, or a name in config/robots/).
+def load_robot(robot: str) -> tuple[RobotSettings, ToolSettings]:
+    """Limits, and what ``kinematics:`` says of the tool, of a robot file (a path, or a name in config/robots/).
 
     SettingsError names the file's bad entry.
     """
     entries = load_robot_file(robot)
     kinematics = entries.pop("kinematics", None)
     settings = RobotSettings.from_mapping(entries, where=f"robot '{robot}'")
-    if kinematics is None:
-        return settings, None
-    chain = ToolChain.from_mapping(kinematics)
-    missing = chain.missing_joints(settings.joint_names)
+    tool = ToolSettings() if kinematics is None else ToolSettings.from_mapping(kinematics)
+    missing = [] if tool.chain is None else tool.chain.missing_joints(settings.joint_names)
     if missing:
         raise SettingsError(f"robot '{robot}': kinematics name joints that it does not have: {', '.join(missing)}")
-    return settings, chain
+    return settings, tool
 
 
 def assemble(

@@ -13,7 +13,18 @@ import pytest
 import ebt_policy_ros
 
 ROOT = Path(__file__).resolve().parent.parent
-FORBIDDEN_IN_CORE = ("torch", "rclpy", "cv2", "mujoco", "robosuite", "onnxruntime", "rosbags", "cyclonedds", "yaml")
+FORBIDDEN_IN_CORE = (
+    "torch",
+    "rclpy",
+    "cv2",
+    "mujoco",
+    "robosuite",
+    "onnxruntime",
+    "rosbags",
+    "cyclonedds",
+    "yaml",
+    "pinocchio",
+)
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +52,7 @@ import sys
 import ebt_policy_ros.embedded
 ebt_policy_ros.embedded.install()
 import ebt_policy_ros.{module}
-print([name for name in ("torch", "mujoco", "robosuite") if name in sys.modules])
+print([name for name in ("torch", "mujoco", "robosuite", "pinocchio") if name in sys.modules])
 """
     result = run_python(code)
     assert result.returncode == 0, result.stderr

@@ -27,6 +27,7 @@ TOPIC_NOTES = {
     "~/plan": "the tool's path of the command, coloured by how sure the policy is of it",
     "/diagnostics": "once a second: lifecycle, messages received and refused, counters",
     "joint_states": "by joint name, any order, more joints are ignored",
+    "robot_description": "a URDF, kept for those who come late (transient local): whose tool `~/plan` shows",
 }
 SERVICE_NOTES = {
     "~/enable": "commands flow (true), or a dry run (false: brakes to rest)",

@@ -14,10 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from ebt_policy_ros.cli.arguments import output_file
 from ebt_policy_ros.cli.check_robot import bundle_findings, kinematics_findings, robot_findings, urdf_findings
+from ebt_policy_ros.cli.check_tool import drafted_kinematics, tool_findings
 from ebt_policy_ros.cli.check_words import Finding, listed
 from ebt_policy_ros.cli.results import write_json
+from ebt_policy_ros.cli.urdf_file import read_urdf_file
 from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
 
 if TYPE_CHECKING:
@@ -77,6 +81,7 @@ def _check(
             yield from bundle_findings(bundle, joints)
         if urdf is not None:
             yield from urdf_findings(joints, urdf)
+            yield from tool_findings(options.robot, read_urdf_file(options.urdf))
     elif bundle is not None and urdf is not None:
         for joint in bundle.joints:
             if joint.name not in urdf:
@@ -102,7 +107,10 @@ def _draft(options: argparse.Namespace, bundle: Bundle | None, urdf: Mapping[str
     missing = [name for name in names if name not in urdf]
     if missing:
         raise SettingsError(f"--draft: the URDF lacks the policy's joints {listed(missing)}; it has {listed(urdf)}")
-    options.draft.write_text(draft(options.urdf.stem, [urdf[name] for name in names]), encoding="utf-8")
+    text = draft(options.urdf.stem, [urdf[name] for name in names])
+    text += "# The link whose path RViz draws, and the link that it is drawn in; not used for commands.\n"
+    text += drafted_kinematics(yaml.safe_load(text), read_urdf_file(options.urdf))
+    options.draft.write_text(text, encoding="utf-8")
     print(f"{options.draft}: {len(names)} joints; look at every line, accelerations are guesses (URDFs have none)")
     return 0
 
@@ -152,9 +160,8 @@ def _urdf(path: Path | None) -> Mapping[str, UrdfJoint] | None:
         return None
     from ebt_policy_ros.messages.urdf import read_urdf
 
+    text = read_urdf_file(path)
     try:
-        return read_urdf(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: expected a URDF, got something that is not text ({error})") from error
+        return read_urdf(text)
     except EbtPolicyError as error:
         raise SettingsError(f"{path}: {error}") from error

@@ -98,19 +98,21 @@ def _gripper_findings(entry: Any, joints: Mapping[str, JointSettings], names: se
 
 
 def kinematics_findings(entries: Mapping[str, Any], joints: Mapping[str, JointSettings]) -> Iterator[Finding]:
-    """What is wrong with the chain that RViz draws."""
-    from ebt_policy_ros.messages.kinematics import ToolChain
+    """What is wrong with what the file says of the tool, whose path RViz draws."""
+    from ebt_policy_ros.messages.kinematics import ToolSettings
 
     entry = entries.get("kinematics")
     if entry is None:
-        yield Finding(False, "kinematics", "there are none: no tool path is drawn in RViz")
+        yield Finding(
+            False, "kinematics", "there are none: a tool path is drawn only where robot_description is published"
+        )
         return
     try:
-        chain = ToolChain.from_mapping(entry)
+        chain = ToolSettings.from_mapping(entry).chain
     except (SettingsError, AttributeError, TypeError) as error:
         yield Finding(True, "kinematics", own_words(str(error), "kinematics"))
         return
-    for name in chain.missing_joints(tuple(joints)):
+    for name in [] if chain is None else chain.missing_joints(tuple(joints)):
         yield Finding(True, "kinematics", f"joint '{name}' is none of the robot's")
 
 

@@ -40,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 bag: its directory, or a .mcap or .db3 file")
     parser.add_argument("--model", default="lift", help="bundle directory, or the name of one in models/")
     parser.add_argument("--robot", default="panda_sim", help="robot file, or the name of one in config/robots/")
+    parser.add_argument(
+        "--urdf",
+        type=Path,
+        metavar="F",
+        help="draw /replay/plan with the robot's URDF instead of the robot file's chain (needs Pinocchio)",
+    )
     parser.add_argument("--compare", metavar="MODEL", help="another bundle, replayed on the same observations")
     parser.add_argument(
         "--timing",
@@ -72,10 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replays, prints a summary, writes what is asked for; returns the exit status."""
-    from ebt_policy_ros.assemble import load_robot
-    from ebt_policy_ros.cli.replay_bag import ReplayBag
+    from ebt_policy_ros.cli.replay_bag import ReplayBag, find_tool
     from ebt_policy_ros.cli.replay_page import write_page
 
+    tool = find_tool(options.robot, options.urdf)
     assembly = _assembly(options, options.model)
     rounds, replay, timing = _replay(options, assembly, "replayed")
     if not any(one.cycle is not None and one.cycle.minimum is not None for one in rounds):
@@ -91,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     if options.record is not None:
         with ReplayBag(options.record) as bag, _open(options, assembly) as timeline:
             bag.copy(timeline)
-            bag.add(rounds, assembly, load_robot(options.robot)[1])
+            bag.add(rounds, assembly, tool)
         result["record"] = str(options.record)
     if options.json is not None:
         write_json(options.json, result)

@@ -10,15 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ebt_policy_ros.assemble import Assembly
+from ebt_policy_ros.assemble import Assembly, load_robot
 from ebt_policy_ros.bags.record import BagRecorder
 from ebt_policy_ros.bags.timeline import Timeline
 from ebt_policy_ros.cli.replay_run import Replayed
-from ebt_policy_ros.core.errors import DatasetError
-from ebt_policy_ros.messages import PlanMarkers, ToolChain, trajectory_message
+from ebt_policy_ros.cli.urdf_file import read_urdf_file
+from ebt_policy_ros.core.errors import DatasetError, SettingsError
+from ebt_policy_ros.messages import PlanMarkers, ToolKinematics, trajectory_message
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
+from ebt_policy_ros.messages.urdf_tool import UrdfTool
 
 PREFIX = "/replay"
+
+
+def find_tool(robot_file: str, urdf_file: Path | None) -> ToolKinematics | None:
+    """Whose path is drawn: the tool of a URDF, or the robot file's chain where it has one."""
+    robot, settings = load_robot(robot_file)
+    if urdf_file is None:
+        return settings.chain
+    try:
+        return UrdfTool(read_urdf_file(urdf_file), robot, settings)
+    except SettingsError as error:
+        raise SettingsError(f"--urdf {urdf_file}: {error}") from error
 
 
 class ReplayBag:
@@ -56,7 +69,7 @@ class ReplayBag:
             names = ", ".join(sorted(unknown))
             sys.stderr.write(f"left out of {self._path}, since the bag does not say what their messages are: {names}\n")
 
-    def add(self, rounds: Sequence[Replayed], assembly: Assembly, chain: ToolChain | None) -> None:
+    def add(self, rounds: Sequence[Replayed], assembly: Assembly, tool: ToolKinematics | None) -> None:
         """What the replay planned, under /replay, at the times at which the recording got to it."""
         from ebt_policy_ros.cli.nodes import provide_rclpy
 
@@ -67,7 +80,7 @@ class ReplayBag:
         from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
         from visualization_msgs.msg import Marker, MarkerArray
 
-        paths = None if chain is None else PlanMarkers(chain, MarkerArray, Marker, Point)
+        paths = PlanMarkers(tool, MarkerArray, Marker, Point)
         classes = (DiagnosticArray, DiagnosticStatus, KeyValue)
         for one in rounds:
             cycle = one.cycle
@@ -81,7 +94,7 @@ class ReplayBag:
             for name, value in (("energy", cycle.energy), ("uncertainty", cycle.uncertainty)):
                 if value is not None:
                     self._write(name, Float64(data=float(value)))
-            markers = None if paths is None else paths.make(cycle, one.time_ns)
+            markers = paths.make(cycle, one.time_ns)
             if markers is not None:
                 self._write("plan", markers)
             if cycle.command is None:

@@ -7,7 +7,7 @@ A message that cannot be read raises ``MessageError``, never anything else.
 
 from ebt_policy_ros.messages.images import decode_image, encode_image
 from ebt_policy_ros.messages.joints import JointReading, joint_state_message, read_joint_state
-from ebt_policy_ros.messages.kinematics import ToolChain
+from ebt_policy_ros.messages.kinematics import ToolChain, ToolKinematics, ToolSettings
 from ebt_policy_ros.messages.markers import PlanMarkers
 from ebt_policy_ros.messages.stamps import read_stamp_ns, set_duration_ns, set_stamp_ns
 from ebt_policy_ros.messages.trajectory import TrajectoryReading, read_trajectory, trajectory_message
@@ -16,6 +16,8 @@ __all__ = [
     "PlanMarkers",
     "JointReading",
     "ToolChain",
+    "ToolKinematics",
+    "ToolSettings",
     "TrajectoryReading",
     "decode_image",
     "encode_image",

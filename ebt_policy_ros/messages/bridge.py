@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ebt_policy_ros.core.types import Pixels
+from ebt_policy_ros.messages.trial import trouble
 
 Convert = Callable[[Any], Pixels | None]
 """An Image message -> (height, width, 3) uint8 RGB; None when it has no conversion for that encoding."""
@@ -30,7 +28,6 @@ image = SimpleNamespace(height=2, width=2, step=6, encoding="bgr8", is_bigendian
 pixels = CvBridge().imgmsg_to_cv2(image, "rgb8")
 sys.exit(0 if pixels.shape == (2, 2, 3) and pixels[1, 1].tolist() == [11, 10, 9] else "it mixes up the channels")
 """
-_TRIAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ def find_bridge() -> Bridge:
     """The installed cv_bridge, tried once a process (half a second, only where one is installed)."""
     if importlib.util.find_spec("cv_bridge") is None:
         return Bridge(None)
-    problem = _trouble()
+    problem = trouble(_TRIAL)
     if problem:
         return Bridge(
             None,
@@ -67,24 +64,3 @@ def find_bridge() -> Bridge:
         return pixels if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 else None
 
     return Bridge(convert)
-
-
-def _trouble() -> str:
-    """What a first picture in another process says; empty when it is right."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    try:
-        tried = subprocess.run(
-            [sys.executable, "-c", _TRIAL],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_TRIAL_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    if tried.returncode == 0:
-        return ""
-    lines = [line for line in tried.stderr.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"it ended the process with status {tried.returncode}"

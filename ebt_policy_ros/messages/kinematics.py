@@ -1,17 +1,57 @@
-"""Where the tool is: forward kinematics of a serial arm from the ``kinematics:`` entry of a robot file."""
+"""Where the tool is, for the path that RViz draws: what a robot file says of it, and a chain that needs no URDF."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from ebt_policy_ros.core.checked import unknown_key
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.types import Floats
 
+_KEYS = ("base_frame", "tool_frame", "modified_dh")
 _ROW_KEYS = frozenset({"joint", "a", "d", "alpha", "theta"})
+
+
+class ToolKinematics(Protocol):
+    """Joint positions -> where the tool is."""
+
+    @property
+    def base_frame(self) -> str:
+        """The frame that positions are given in."""
+
+    def tool_positions(self, joint_names: Sequence[str], positions: Floats) -> Floats:
+        """(N, D) joint positions [rad, m], columns as named -> (N, 3) tool positions in ``base_frame`` [m]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSettings:
+    """The ``kinematics:`` entry of a robot file; all of it may be left out where there is a URDF."""
+
+    base_frame: str = ""
+    """Link of the URDF that the path is given in; empty: its root (``UrdfTree.base_frame``)."""
+    tool_frame: str = ""
+    """Link of the URDF whose path is drawn; empty: the end of the arm (``UrdfTree.tool_frame``)."""
+    chain: ToolChain | None = None
+    """What is drawn while there is no URDF."""
+
+    @classmethod
+    def from_mapping(cls, entry: Mapping[str, Any]) -> ToolSettings:
+        """From ``{base_frame, tool_frame, modified_dh}``; SettingsError names what is wrong."""
+        if not isinstance(entry, Mapping):
+            raise SettingsError(f"kinematics: expected a mapping with {', '.join(_KEYS)}, got {entry!r}")
+        for key in entry:
+            if key not in _KEYS:
+                raise unknown_key("kinematics", key, _KEYS)
+        frames = {key: entry.get(key, "") for key in ("base_frame", "tool_frame")}
+        for key, frame in frames.items():
+            if not isinstance(frame, str):
+                raise SettingsError(f"kinematics: {key}: expected the name of a link, got {frame!r}")
+        chain = {key: entry[key] for key in ("base_frame", "modified_dh") if key in entry}
+        return cls(**frames, chain=ToolChain.from_mapping(chain) if "modified_dh" in chain else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +65,6 @@ class ToolChain:
     @classmethod
     def from_mapping(cls, entry: Mapping[str, Any]) -> ToolChain:
         """From ``{base_frame, modified_dh: [{joint, a, d, alpha, theta}, ...]}``; SettingsError names the bad row."""
-        unknown = set(entry) - {"base_frame", "modified_dh"}
-        if unknown:
-            raise SettingsError(f"kinematics: unknown keys {sorted(unknown)}; known are base_frame, modified_dh")
         rows = []
         for index, row in enumerate(entry.get("modified_dh", ())):
             if not isinstance(row, Mapping) or set(row) - _ROW_KEYS:
@@ -39,7 +76,9 @@ class ToolChain:
             joint = row.get("joint")
             rows.append((None if joint is None else str(joint), a, d, alpha, theta))
         if not rows:
-            raise SettingsError("kinematics: modified_dh has no rows; leave the entry out to draw no tool path")
+            raise SettingsError(
+                "kinematics: modified_dh has no rows; leave it out to draw paths from robot_description only"
+            )
         return cls(str(entry.get("base_frame", "base_link")), tuple(rows))
 
     def missing_joints(self, joint_names: Sequence[str]) -> list[str]:

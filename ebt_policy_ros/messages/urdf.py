@@ -26,8 +26,8 @@ class UrdfJoint:
     """Another joint that it follows; such a joint is not commanded."""
 
 
-def read_urdf(text: str) -> dict[str, UrdfJoint]:
-    """Name -> joint, in the order of the URDF, fixed joints left out; SettingsError names what is malformed.
+def parse_robot(text: str) -> ElementTree.Element:
+    """The ``<robot>`` element of a URDF; SettingsError says what came instead.
 
     Entities are refused: nobody's robot description needs them, and they can blow up a small file.
     """
@@ -35,14 +35,22 @@ def read_urdf(text: str) -> dict[str, UrdfJoint]:
         raise SettingsError("URDF: a document type declaration is not allowed; remove it")
     try:
         root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, UnicodeError) as error:
         raise SettingsError(f"URDF: not XML: {error}; is it a xacro file? run xacro on it first") from error
     if root.tag != "robot":
         raise SettingsError(f"URDF: expected <robot> as its outermost element, got <{root.tag}>")
     if "<xacro:" in text:
         raise SettingsError("URDF: it still holds xacro elements; run xacro on it first")
+    return root
+
+
+def read_urdf(text: str) -> dict[str, UrdfJoint]:
+    """Name -> joint, in the order of the URDF, fixed joints left out; SettingsError names what is malformed.
+
+    See ``parse_robot`` for what else is refused.
+    """
     found = {}
-    for element in root.findall("joint"):
+    for element in parse_robot(text).findall("joint"):
         name, kind = element.get("name", ""), element.get("type", "")
         if kind not in KINDS:
             continue

@@ -22,6 +22,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.types import Instant
 from ebt_policy_ros.messages.bridge import find_bridge
 from ebt_policy_ros.messages.status import diagnostic_array
+from ebt_policy_ros.nodes.description import Description
 from ebt_policy_ros.nodes.diagnosis import diagnose
 from ebt_policy_ros.nodes.incompatible import Incompatible
 from ebt_policy_ros.nodes.inputs import Inputs
@@ -46,6 +47,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         self._assembly: Assembly | None = None
         self._inputs: Inputs | None = None
         self._reporter: Reporter | None = None
+        self._description: Description | None = None
         self._worker: Worker | None = None
         self._enabled = False
         self._active = False
@@ -115,14 +117,15 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         def text(name: str) -> str:
             return str(self.get_parameter(name).value)
 
-        robot, chain = load_robot(text("robot"))
+        robot, tool = load_robot(text("robot"))
         began_s = time.monotonic()
         assembly = assemble_all(
             text("model"), robot, setting_overrides(self), text("device"), text("runtime"), warm_up=True
         )
         self._assembly = assembly
         self._incompatible = Incompatible(self)
-        self._reporter = Reporter(self, assembly.robot, chain, self._incompatible)
+        self._reporter = Reporter(self, assembly.robot, tool.chain, self._incompatible)
+        self._description = Description(self, assembly.robot, tool, self._reporter.use_tool, self._incompatible)
         self._worker = Worker(
             assembly.pipeline, self._now, self._deliver, self._on_fault, is_dry_run=lambda: not self._enabled
         )
@@ -146,9 +149,11 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             self._worker.close()
         if self._inputs is not None:
             self._inputs.destroy()
+        if self._description is not None:
+            self._description.destroy()
         if self._reporter is not None:
             self._reporter.destroy()
-        self._worker = self._inputs = self._reporter = self._assembly = self._last = None
+        self._worker = self._inputs = self._description = self._reporter = self._assembly = self._last = None
         self._enabled = self._active = False
 
     # --- work -------------------------------------------------------------------------------------------------------
@@ -284,6 +289,8 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             incompatible=self._incompatible.counts(),
             unfollowed={} if self._reporter is None else self._reporter.counts(),
         )
+        if self._description is not None:
+            values.update(self._description.values())
         entry = (self.get_name(), "" if self._assembly is None else self._assembly.robot.name, level, text, values)
         now_ns = self.get_clock().now().nanoseconds
         self._diagnostics.publish(diagnostic_array(DIAGNOSTIC_CLASSES, now_ns, [entry]))

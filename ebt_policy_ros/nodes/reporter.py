@@ -14,7 +14,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ebt_policy_ros.core.settings import RobotSettings
 from ebt_policy_ros.core.types import SafeChunk
-from ebt_policy_ros.messages import PlanMarkers, ToolChain
+from ebt_policy_ros.messages import PlanMarkers, ToolKinematics
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array
 from ebt_policy_ros.nodes.incompatible import Incompatible
 from ebt_policy_ros.nodes.outputs import make_outputs
@@ -30,14 +30,14 @@ class Reporter:
         self,
         node: Any,
         robot: RobotSettings,
-        chain: ToolChain | None,
+        tool: ToolKinematics | None,
         incompatible: Incompatible,
     ) -> None:
         """SettingsError when the robot cannot be commanded in the way that the parameters ask for."""
         self._node = node
         self._incompatible = incompatible
         self._robot_name = robot.name
-        self._markers = None if chain is None else PlanMarkers(chain, MarkerArray, Marker, Point)
+        self._markers = PlanMarkers(tool, MarkerArray, Marker, Point)
         self._outputs = make_outputs(node, self._publisher, robot)
         hz = max(output.hz for output in self._outputs)
         self._timer = node.create_timer(1.0 / hz, self._tick) if hz > 0.0 else None
@@ -63,6 +63,10 @@ class Reporter:
             output.destroy()
         for publisher in (self._energy, self._uncertainty, self._status, self._plan):
             self._node.destroy_lifecycle_publisher(publisher)
+
+    def use_tool(self, tool: ToolKinematics) -> None:
+        """Draws the plan as the path of ``tool`` from now on."""
+        self._markers.use(tool)
 
     def command(self, chunk: SafeChunk) -> None:
         """Sends a command."""
@@ -112,6 +116,6 @@ class Reporter:
         entry = (f"{self._node.get_name()}: chunk", self._robot_name, cycle_level(cycle, DiagnosticStatus))
         text = cycle.state.value + (f": {cycle.reason}" if cycle.reason else "")
         self._status.publish(diagnostic_array(DIAGNOSTIC_CLASSES, now_ns, [(*entry, text, values)]))
-        markers = None if self._markers is None else self._markers.make(cycle, now_ns)
+        markers = self._markers.make(cycle, now_ns)
         if markers is not None:
             self._plan.publish(markers)

@@ -1,9 +1,11 @@
 """What does not fit is told by name, all of it at once."""
 
+import importlib.util
 import json
 
 import pytest
 import yaml
+from messages.urdfs import joint, panda_urdf, urdf
 from nodes.tiny_bundle import make_tiny_bundle
 
 from ebt_policy_ros.cli.main import main
@@ -115,6 +117,51 @@ def test_a_draft_from_a_urdf_is_a_robot_file(tmp_path, capsys):
     drafted = yaml.safe_load((tmp_path / "mine.yaml").read_text())
     assert [joint["name"] for joint in drafted["joints"]] == ["panda_joint1", "panda_joint2", "panda_finger_joint1"]
     assert drafted["gripper"] == {"joint": "panda_finger_joint1", "open": 0.04, "closed": 0.0}
+
+
+def test_whether_the_plan_can_be_drawn_with_the_urdf_is_told(robot, tmp_path, capsys):
+    path = tmp_path / "panda.urdf"
+    path.write_text(panda_urdf())
+
+    def told(**kinematics):
+        robot["kinematics"] = {**robot["kinematics"], **kinematics}
+        lines = checked(capsys, "--robot", written(tmp_path, robot), "--urdf", path)[1]
+        return [line for line in lines if ": kinematics: " in line]
+
+    assert told() == []
+    (line,) = told(tool_frame="panda_hand_tpc")
+    assert line.startswith("error: kinematics: the plan is not drawn with this URDF: ")
+    assert (
+        "lacks link 'panda_hand_tpc', which the robot file names as tool_frame; did you mean 'panda_hand_tcp'?" in line
+    )
+    assert told(tool_frame="panda_hand_tcp") == []
+    if importlib.util.find_spec("pinocchio") is not None:
+        (line,) = told(tool_frame="panda_hand")
+        assert line == (
+            "warning: kinematics: 'panda_hand' in the URDF and the end of modified_dh are up to 0.103 m apart"
+        )
+    (line,) = told(tool_frame="panda_link0")
+    assert line.startswith("warning: kinematics: the plan is not drawn")
+    assert "link 'panda_link0' is moved by none of the joints" in line
+
+
+def test_joints_that_nobody_commands_are_named(tmp_path, capsys):
+    limits = {"kind": "revolute", "lower": -1.0, "upper": 1.0, "velocity": 0.5, "acceleration": 1.0}
+    rows = [{"name": name, **limits} for name in ("j1", "j3")]
+    joints = [joint(f"j{number}", "revolute", f"l{number - 1}", f"l{number}") for number in (1, 2, 3)]
+    (tmp_path / "three.urdf").write_text(urdf(["l0", "l1", "l2", "l3"], joints))
+    path = written(tmp_path, {"name": "x", "joints": rows, "kinematics": {"tool_frame": "l3"}})
+    lines = checked(capsys, "--robot", path, "--urdf", tmp_path / "three.urdf")[1]
+    assert "warning: kinematics: nobody commands j2: the plan is drawn as if at zero" in lines
+
+
+def test_a_draft_names_the_tool(tmp_path, capsys):
+    (tmp_path / "panda.urdf").write_text(panda_urdf())
+    assert checked(capsys, "--urdf", tmp_path / "panda.urdf", "--draft", tmp_path / "panda.yaml")[0] == 0
+    drafted = yaml.safe_load((tmp_path / "panda.yaml").read_text())
+    assert drafted["kinematics"] == {"base_frame": "pedestal", "tool_frame": "panda_hand"}
+    lines = checked(capsys, "--robot", tmp_path / "panda.yaml", "--urdf", tmp_path / "panda.urdf")[1]
+    assert lines == ["no mistakes found"]
 
 
 def test_parameters_are_looked_at_without_a_node(model, tmp_path, capsys):

@@ -1,16 +1,20 @@
 """Bags through the pipeline again: sound ones, and ones in which everything goes wrong."""
 
 import dataclasses
+import importlib.util
 import json
 
 import numpy as np
 import pytest
 import yaml
 from bags.recordings import SECOND, T0, Recorder, image, joint_state, picture
+from messages.urdfs import panda_urdf
 from nodes.tiny_bundle import HOME, JOINTS, SIZE, make_tiny_bundle
 
+from ebt_policy_ros.assemble import load_robot
 from ebt_policy_ros.bags import Bag
 from ebt_policy_ros.cli.main import main
+from ebt_policy_ros.messages.urdf_tool import UrdfTool
 from ebt_policy_ros.resources import find_robot
 
 MS = 1_000_000
@@ -162,6 +166,34 @@ def test_the_path_is_that_of_the_robot_that_was_named(model, tmp_path):
         topics = {connection.topic for connection in bag.connections}
     assert "/replay/joint_trajectory" in topics
     assert "/replay/plan" not in topics
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pinocchio") is None, reason="Pinocchio is not installed")
+def test_the_path_can_be_drawn_with_a_urdf(model, tmp_path):
+    from rosbags.rosbag2 import Reader
+    from rosbags.typesys import Stores, get_typestore
+
+    (tmp_path / "panda.urdf").write_text(panda_urdf())
+    more = ["--urdf", str(tmp_path / "panda.urdf"), "--record", str(tmp_path / "out")]
+    replayed(written(tmp_path / "bag"), model, *more)
+    store = get_typestore(Stores.ROS2_JAZZY)
+    with Reader(tmp_path / "out") as reader:
+        plans = [connection for connection in reader.connections if connection.topic == "/replay/plan"]
+        told = [store.deserialize_cdr(data, one.msgtype) for one, _, data in reader.messages(plans)]
+    assert len(told) > 5
+    # The robot file names panda_link0; the fingers' hand in it, at home and in all that the tiny policy does.
+    assert {marker.header.frame_id for plan in told for marker in plan.markers} == {"panda_link0"}
+    robot, settings = load_robot("panda_sim")
+    hand = UrdfTool(panda_urdf(), robot, settings).tool_positions(JOINTS, HOME)[0]
+    begin = told[0].markers[0].points[0]
+    np.testing.assert_allclose([begin.x, begin.y, begin.z], hand, atol=0.05)
+    assert np.linalg.norm(settings.chain.tool_positions(JOINTS, HOME)[0] - hand) > 0.1
+
+
+def test_a_urdf_that_cannot_be_used_is_told_before_anything_is_replayed(model, tmp_path, capsys):
+    (tmp_path / "bad.urdf").write_text("<robot/>")
+    assert main(["replay", str(tmp_path / "no_bag"), "--urdf", str(tmp_path / "bad.urdf")]) == 2
+    assert "bad.urdf: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

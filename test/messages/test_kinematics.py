@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ebt_policy_ros.core.errors import SettingsError
-from ebt_policy_ros.messages import ToolChain
+from ebt_policy_ros.messages import ToolChain, ToolSettings
 from ebt_policy_ros.resources import load_robot_file
 
 JOINTS = tuple(f"panda_joint{i}" for i in range(1, 8))
@@ -66,9 +67,16 @@ def test_agrees_with_the_simulator(chain: ToolChain) -> None:
         ({"modified_dh": [{"joint": "a", "length": 1}]}, "row 0"),
         ({"modified_dh": [{"a": "x"}]}, "row 0"),
         ({"modified_dh": [3]}, "row 0"),
-        ({"dh": []}, "unknown keys"),
+        ({"dh": []}, "unknown setting 'dh'; known are base_frame, tool_frame, modified_dh"),
+        ({"tool_fram": "hand"}, "did you mean 'tool_frame'"),
+        ({"tool_frame": 3}, "tool_frame: expected the name of a link, got 3"),
+        ([3], "expected a mapping with base_frame, tool_frame, modified_dh, got"),
     ],
 )
-def test_a_bad_entry_is_named(entry: dict, reason: str) -> None:
+def test_a_bad_entry_is_named(entry: Any, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
-        ToolChain.from_mapping(entry)
+        ToolSettings.from_mapping(entry)
+
+
+def test_an_entry_may_name_frames_alone() -> None:
+    assert ToolSettings.from_mapping({"tool_frame": "hand"}) == ToolSettings(tool_frame="hand")

@@ -47,7 +47,9 @@ def tool(origins, angles):
 
 @pytest.mark.parametrize(("name", "origins"), [("piper", PIPER), ("ur5e", UR5E)])
 def test_the_tool_is_where_the_maker_says(name, origins):
-    robot, chain = load_robot(name)
+    robot, settings = load_robot(name)
+    chain = settings.chain
+    assert chain is not None
     rng = np.random.default_rng(3)
     low, high = robot.per_joint("lower")[:6], robot.per_joint("upper")[:6]
     for _ in range(50):
@@ -62,6 +64,6 @@ def test_every_robot_file_loads():
     names = [path.stem for path in find_resource("config/robots").glob("*.yaml")]
     assert {"panda_sim", "ur5e", "piper"} <= set(names)
     for name in names:
-        robot, chain = load_robot(name)
+        robot, settings = load_robot(name)
         assert robot.name == name
-        assert chain is not None
+        assert settings.chain is not None

@@ -135,6 +135,18 @@ def test_a_retreat_is_another_path_and_the_state_stays_to_be_read() -> None:
     assert held["state"].pose.position.x == end.x
 
 
+def test_another_tool_draws_the_next_path_in_its_own_frame() -> None:
+    paths = PlanMarkers(None, SimpleNamespace, Marker, vector)
+    assert markers_of(paths, Cycle(State.RUNNING, safe_chunk())) == {}
+    paths.use(CHAIN)
+    first = markers_of(paths, Cycle(State.RUNNING, safe_chunk()))
+    paths.use(dataclasses.replace(CHAIN, base_frame="elsewhere"))
+    held = markers_of(paths, Cycle(State.HOLDING, None))  # where the last path ended, in whose frame it was
+    assert (held["state"].header.frame_id, held["state"].pose.position) == ("base", first["state"].pose.position)
+    found = markers_of(paths, Cycle(State.RUNNING, safe_chunk()))
+    assert {marker.header.frame_id for marker in found.values()} == {"elsewhere"}
+
+
 def test_colour_goes_from_green_over_yellow_to_red_and_is_blue_without_calibration() -> None:
     assert energy_colour(0.0, 0.95) == (0.0, 0.9, 0.1)
     assert energy_colour(0.95, 0.95) == (1.0, 0.9, 0.1)
