@@ -20,7 +20,7 @@ KEYS = {
 """Module -> rosdep key, where they differ."""
 FROM_PIP = {
     *("apsw", "backports", "compression", "lz4", "rosbags"),  # rosbags brings the others
-    *("cyclonedds", "diffusers", "matplotlib", "onnxruntime", "safetensors", "torch"),
+    *("cyclonedds", "diffusers", "matplotlib", "mujoco", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch"),
 }
 """Not known to rosdep for both Ubuntus, or an extra's (setup.py): README, "On a robot"."""
 LOOKED_UP = {
@@ -34,8 +34,16 @@ LOOKED_UP = {
         "builtin_interfaces",
         "control_msgs",
     ),
-    *("cv_bridge", "diagnostic_msgs", "geometry_msgs", "launch_xml", "lifecycle_msgs", "rcl_interfaces", "rclpy"),
-    *("ros2bag", "ros2launch", "rosbag2_storage_default_plugins", "rosbag2_storage_mcap", "rosgraph_msgs", "rviz2"),
+    *("cv_bridge", "diagnostic_msgs", "geometry_msgs", "launch_xml", "lifecycle_msgs", "pinocchio", "rcl_interfaces"),
+    *(
+        "rclpy",
+        "ros2bag",
+        "ros2launch",
+        "rosbag2_storage_default_plugins",
+        "rosbag2_storage_mcap",
+        "rosgraph_msgs",
+        "rviz2",
+    ),
     *("sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs", "trajectory_msgs", "visualization_msgs"),
     *KEYS.values(),
 }
