@@ -76,16 +76,14 @@ def test_what_is_not_supported_is_named() -> None:
 @pytest.mark.parametrize(
     ("environment", "expected", "absent"),
     [
-        ({}, ["<ParticipantIndex>auto"], ["AllowMulticast", "<Peers>"]),
-        (
-            {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
-            ["AllowMulticast>false", '"localhost"', "127"],
-            ["<Tag>", "autod"],
-        ),
-        ({"ROS_LOCALHOST_ONLY": "1"}, ["AllowMulticast>false", '"localhost"'], []),
+        ({}, ["<ParticipantIndex>auto", '"localhost"'], ["AllowMulticast", "Interface"]),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, ["AllowMulticast>false", '"localhost"'], ["<Tag>"]),
+        ({"ROS_LOCALHOST_ONLY": "1", "ROS_STATIC_PEERS": "arm"}, ["AllowMulticast>false", '"localhost"'], ["arm"]),
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}, ["AllowMulticast>false", "<Tag>ros_discovery_off_"], ["<Peers>"]),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF", "ROS_STATIC_PEERS": "arm"}, ["<Tag>"], ["arm"]),
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}, [], ["Multicast", "Participant", "<Peers>"]),
-        ({"ROS_STATIC_PEERS": "10.0.0.1;arm"}, ['"10.0.0.1"', '"arm"'], ["localhost", "AllowMulticast"]),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "nonsense"}, ["AllowMulticast>false", '"localhost"'], ["<Tag>"]),
+        ({"ROS_STATIC_PEERS": "10.0.0.1;arm"}, ['"10.0.0.1"', '"arm"', '"localhost"'], ["AllowMulticast"]),
         ({"CYCLONEDDS_URI": "file:///mine.xml"}, [",file:///mine.xml"], []),
     ],
 )
