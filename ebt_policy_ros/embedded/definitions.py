@@ -1,4 +1,4 @@
-"""Interfaces that the nodes use and rosbags' Jazzy store lacks, in ROS interface definition language."""
+"""Interfaces that rosbags' Jazzy store lacks or has otherwise, in ROS interface definition language."""
 
 MESSAGES = {
     "control_msgs/msg/JointTrajectoryControllerState": """
@@ -8,12 +8,15 @@ trajectory_msgs/JointTrajectoryPoint reference
 trajectory_msgs/JointTrajectoryPoint feedback
 trajectory_msgs/JointTrajectoryPoint error
 trajectory_msgs/JointTrajectoryPoint output
+string[] multi_dof_joint_names
 trajectory_msgs/MultiDOFJointTrajectoryPoint multi_dof_reference
 trajectory_msgs/MultiDOFJointTrajectoryPoint multi_dof_feedback
 trajectory_msgs/MultiDOFJointTrajectoryPoint multi_dof_error
 trajectory_msgs/MultiDOFJointTrajectoryPoint multi_dof_output
 float64 speed_scaling_factor
 """,
+    # ROS knows `char` as an old name of uint8, and hashes it so; rosbags keeps them apart.
+    "std_msgs/msg/Char": "uint8 data",
 }
 
 SERVICES = {

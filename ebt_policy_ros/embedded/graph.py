@@ -111,12 +111,39 @@ class Graph:
                             return node.node_name, node.node_namespace
             return "_NODE_NAME_UNKNOWN_", "_NODE_NAMESPACE_UNKNOWN_"
 
-    def topics(self, prefix: str = "rt") -> dict[str, set[str]]:
-        """ROS topic name -> type names, of all endpoints of the domain ('rq' with 'Request' removed: services)."""
-        found: dict[str, set[str]] = {}
-        for side in self._participant.endpoints():
-            for sample in side:
-                if sample.topic_name.startswith(f"{prefix}/"):
-                    name = sample.topic_name[len(prefix) :]
-                    found.setdefault(name, set()).add(type_from_wire(sample.type_name))
-        return found
+    def endpoints_of(self, name: str, namespace: str) -> tuple[list[Any], list[Any]] | None:
+        """Discovered publications and subscriptions of one node; None when there is no such node."""
+        if (name, namespace) not in self.nodes():
+            return None
+        with self._lock:
+            nodes = [node for heard in self._heard.values() for node in heard]
+        owned = {
+            gid.data.tobytes()
+            for node in nodes
+            if (node.node_name, node.node_namespace) == (name, namespace)
+            for gid in [*node.reader_gid_seq, *node.writer_gid_seq]
+        }
+        writers, readers = self._participant.endpoints()
+        return (
+            [sample for sample in writers if sample.key.bytes in owned],
+            [sample for sample in readers if sample.key.bytes in owned],
+        )
+
+    def topics(self, prefix: str | None = "rt") -> dict[str, set[str]]:
+        """ROS topic name -> type names, of all endpoints of the domain; see `topics_of`."""
+        writers, readers = self._participant.endpoints()
+        return topics_of([*writers, *readers], prefix)
+
+
+def topics_of(samples: list[Any], prefix: str | None = "rt") -> dict[str, set[str]]:
+    """Topic name -> type names; `prefix` chooses topics ('rt'), requests ('rq') or replies ('rr') by their ROS names.
+
+    Without a prefix (None) they are all given as the middleware has them.
+    """
+    found: dict[str, set[str]] = {}
+    for sample in samples:
+        if prefix is None:
+            found.setdefault(sample.topic_name, set()).add(sample.type_name)
+        elif sample.topic_name.startswith(f"{prefix}/"):
+            found.setdefault(sample.topic_name[len(prefix) :], set()).add(type_from_wire(sample.type_name))
+    return found

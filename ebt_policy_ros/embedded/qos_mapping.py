@@ -81,3 +81,10 @@ def from_dds(qos: Qos) -> dict[str, Any]:
         "liveliness": "MANUAL_BY_TOPIC" if "ManualByTopic" in repr(liveliness) else "AUTOMATIC",
         "lease_ns": liveliness.lease_duration if liveliness else _INFINITE_NS,
     }
+
+
+def user_data(qos: Any) -> dict[str, str]:
+    """The `key=value;` entries of an endpoint's USER_DATA: type hash, service id."""
+    policy = qos[Policy.Userdata]
+    text = policy.data.decode("ascii", "replace") if policy is not None else ""
+    return dict(item.split("=", 1) for item in text.split(";") if "=" in item)

@@ -13,7 +13,7 @@ from ebt_policy_ros.embedded.arguments import parse
 from ebt_policy_ros.embedded.unsupported import module_getattr
 
 from ._node_entities import NodeEntities
-from ._node_graph import NodeGraph
+from ._node_graph import NodeGraph, NodeNameNonExistentError  # noqa: F401  # rclpy.node is where users find it
 from ._node_parameters import NodeParameters
 from .callback_groups import CallbackGroup
 from .client import Client

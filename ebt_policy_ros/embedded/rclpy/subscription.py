@@ -39,6 +39,9 @@ class Subscription:
     def topic_name(self) -> str:
         return self.topic
 
+    def get_publisher_count(self) -> int:
+        return 0 if self._reader.is_closed else len(self._reader.matched())
+
     def destroy(self) -> None:
         self._reader.close()
 
