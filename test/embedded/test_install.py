@@ -154,6 +154,8 @@ RCLPY_NAMES = {
     "_parameter_overrides",
     "_parameter_service",
     "_parameters",
+    "_post_set_parameters_callbacks",
+    "_pre_set_parameters_callbacks",
     "_publishers",
     "_rate_group",
     "_services",

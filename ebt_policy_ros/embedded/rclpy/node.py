@@ -113,7 +113,7 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
         self.declare_parameters("", entries, ignore_override=True)
 
     def _rcl_is_rosout_enabled(self) -> bool:
-        return all(arguments.rosout_enabled for arguments in self._rcl_arguments)
+        return bool(self._context._arguments.rosout_enabled)  # a switch of the process, not of one node
 
     def _rcl_make_rosout(self) -> Publisher:
         depth_and_kept = {"history": HistoryPolicy.KEEP_LAST, "depth": 1000}
