@@ -62,6 +62,14 @@ def test_what_is_not_supported_is_named() -> None:
     for module, name in ((rclpy, "Nodes"), (rclpy.qos, "BEST_AVAILABLE"), (sensor_msgs.msg, "Imagery")):
         with pytest.raises(UnsupportedError, match=name):
             getattr(module, name)
+    with pytest.raises(UnsupportedError, match="BEST_AVAILABLE"):
+        _ = rclpy.qos.ReliabilityPolicy.BEST_AVAILABLE
+    assert not hasattr(rclpy.qos.ReliabilityPolicy, "BEST_AVAILABLE")
+    assert not hasattr(rclpy.qos.ReliabilityPolicy, "NONSENSE")
+    with pytest.raises(UnsupportedError, match="incompatible_type"):
+        rclpy.event_handler.PublisherEventCallbacks(incompatible_type=print)
+    with pytest.raises(UnsupportedError, match=r"Client\.configure_introspection"):
+        _ = rclpy.client.Client.__new__(rclpy.client.Client).configure_introspection
     with pytest.raises(ImportError, match=r"rclpy\.action"):
         import rclpy.action
     with pytest.raises(ImportError, match=r"sensor_msgs\.action"):

@@ -121,8 +121,8 @@ class NodeGraph:
         owner, namespace = self._rcl_graph.owner(sample.key.bytes)
         policies = from_dds(sample.qos)
         profile = QoSProfile(
-            history=HistoryPolicy.UNKNOWN,
-            depth=0,
+            history=HistoryPolicy[policies["history"]],
+            depth=policies["depth"],
             reliability=ReliabilityPolicy[policies["reliability"]],
             durability=DurabilityPolicy[policies["durability"]],
             liveliness=LivelinessPolicy[policies["liveliness"]],
