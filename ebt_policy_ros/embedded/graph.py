@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class Graph:
         self._participant = participant
         self._lock = threading.RLock()
         self._nodes: dict[NodeKey, tuple[list[bytes], list[bytes]]] = {}
+        self._namesakes: Counter[NodeKey] = Counter()  # a process may have several nodes of one name
         user_data = f"typehash={store().hash_rihs01(_TYPE)};".encode()
         self._writer: Writer = participant.writer("ros_discovery_info", _TYPE, _QOS + Qos(Policy.Userdata(user_data)))
         self._reader: Reader = participant.reader(
@@ -45,12 +47,15 @@ class Graph:
     def add_node(self, name: str, namespace: str) -> None:
         with self._lock:
             self._nodes.setdefault((name, namespace), ([], []))
+            self._namesakes[name, namespace] += 1
             self._publish()
 
     def remove_node(self, name: str, namespace: str) -> bool:
         """True when that was the last one."""
         with self._lock:
-            self._nodes.pop((name, namespace), None)
+            self._namesakes[name, namespace] -= 1
+            if self._namesakes[name, namespace] <= 0:
+                self._nodes.pop((name, namespace), None)
             self._publish()
             return not self._nodes
 
@@ -76,7 +81,8 @@ class Graph:
                 reader_gid_seq=[_gid(guid) for guid in readers],
                 writer_gid_seq=[_gid(guid) for guid in writers],
             )
-            for (name, namespace), (readers, writers) in self._nodes.items()
+            for (name, namespace), owned in self._nodes.items()
+            for readers, writers in [owned] + [([], [])] * (self._namesakes[name, namespace] - 1)
         ]
         message = store().message_class(_TYPE)(gid=_gid(self._participant.guid), node_entities_info_seq=nodes)
         self._writer.write(serialize(message))

@@ -129,6 +129,25 @@ def test_newer_questions(graph: Graph, start_peer: Callable[..., Peer]) -> None:
         graph.spin_until(lambda: subscription.get_publisher_count() == 1, "the publisher")
 
 
+def test_namesakes_are_two_nodes(graph: Graph) -> None:
+    from std_msgs.msg import Int64
+
+    first, second = graph.node("twin"), graph.node("twin")
+    other = graph.node("other")
+    graph.spin_until(lambda: sorted(other.get_node_names()) == ["other", "twin", "twin"], "both twins")
+    graph.nodes.remove(first)
+    first.destroy_node()
+    graph.nodes.remove(other)
+    graph.spin_until(lambda: sorted(other.get_node_names()) == ["other", "twin"], "the end of one")
+    other.destroy_node()
+    heard: list[int] = []
+    second.create_subscription(Int64, "number", lambda message: heard.append(message.data), 10)
+    publisher = second.create_publisher(Int64, "number", 10)
+    graph.spin_until(publisher.get_subscription_count, "the subscription")
+    publisher.publish(Int64(data=2))
+    graph.spin_until(lambda: heard == [2], "the number")
+
+
 @pytest.mark.parametrize("name", HASHES)
 def test_topics_carry_the_hash_of_their_type(graph: Graph, name: str) -> None:
     from .filled import message_class

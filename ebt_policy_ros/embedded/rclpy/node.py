@@ -89,13 +89,10 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
             self._parameter_service = ParameterService(self)
 
     def _rcl_set_names(self, node_name: str, namespace: str) -> None:
-        for arguments in self._rcl_arguments:
-            renamed = arguments.first("node", node_name)
-            if renamed is not None:
-                break
-        else:
-            renamed = None
-        moved = next((target for item in self._rcl_arguments if (target := item.first("namespace", node_name))), None)
+        renamed = next((target for item in self._rcl_arguments if (target := item.first("node", node_name))), None)
+        # Every rule but the one that renames knows the node by its new name.
+        known_as = renamed or node_name
+        moved = next((target for item in self._rcl_arguments if (target := item.first("namespace", known_as))), None)
         if problem := names.node_name_problem(node_name):
             raise InvalidNodeNameException(node_name, *problem)
         namespace = namespace if namespace.startswith("/") else f"/{namespace}"
