@@ -1,4 +1,4 @@
-"""Interfaces that the nodes use and rosbags' Jazzy store lacks, in ROS interface definition language."""
+"""Interfaces that rosbags' Jazzy store lacks or has otherwise, in ROS interface definition language."""
 
 MESSAGES = {
     "control_msgs/msg/JointTrajectoryControllerState": """
@@ -8,6 +8,7 @@ trajectory_msgs/JointTrajectoryPoint reference
 trajectory_msgs/JointTrajectoryPoint feedback
 trajectory_msgs/JointTrajectoryPoint error
 trajectory_msgs/JointTrajectoryPoint output
+string[] multi_dof_joint_names
 trajectory_msgs/MultiDOFJointTrajectoryPoint multi_dof_reference
 trajectory_msgs/MultiDOFJointTrajectoryPoint multi_dof_feedback
 trajectory_msgs/MultiDOFJointTrajectoryPoint multi_dof_error
@@ -28,6 +29,8 @@ float64 position
 float64 velocity
 float64 acceleration
 """,
+    # ROS knows `char` as an old name of uint8, and hashes it so; rosbags keeps them apart.
+    "std_msgs/msg/Char": "uint8 data",
 }
 
 SERVICES = {

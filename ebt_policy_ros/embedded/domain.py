@@ -12,7 +12,9 @@ from xml.sax.saxutils import quoteattr
 from cyclonedds.domain import Domain
 
 from .arguments import ArgumentsError
+from .console import RcutilsLogger
 
+_ANNOUNCE_EVERY = "2 s"
 _LOOPBACK, _MULTICAST, _UP = 0x8, 0x1000, 0x1
 _lock = threading.Lock()
 _domains: dict[int, Domain] = {}
@@ -20,11 +22,19 @@ _participants: Counter[int] = Counter()
 
 
 def domain_id(environment: Mapping[str, str]) -> int:
-    """ROS_DOMAIN_ID, 0 when unset; ArgumentsError (a RuntimeError) when it is not a number from 0 to 232."""
+    """ROS_DOMAIN_ID, 0 when unset; ArgumentsError (a RuntimeError) when it is not a number from 0 to 232.
+
+    As in rcl it may be written as C writes integers: 10, 0xa, 012.
+    """
     text = environment.get("ROS_DOMAIN_ID", "") or "0"
-    if not text.isdigit() or int(text) > 232:
+    is_octal = len(text) > 1 and text[0] == "0" and text.isdigit()
+    try:
+        number = int(text, 8 if is_octal else 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 232:
         raise ArgumentsError(f"ROS_DOMAIN_ID must be an integer from 0 to 232, got {text!r}")
-    return int(text)
+    return number
 
 
 def has_multicast() -> bool:
@@ -34,44 +44,48 @@ def has_multicast() -> bool:
     return not found or any(value & _UP and value & _MULTICAST and not value & _LOOPBACK for value in flags)
 
 
+def _discovery(environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Range and static peers as rcl reads them: ROS_LOCALHOST_ONLY=1 overrules both, OFF has no peers."""
+    if environment.get("ROS_LOCALHOST_ONLY", "").startswith("1"):
+        return "LOCALHOST", []
+    scope = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "") or "SUBNET"
+    if scope not in ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT"):
+        RcutilsLogger("rcl").warning(
+            f"Invalid value '{scope}' specified for 'ROS_AUTOMATIC_DISCOVERY_RANGE', assuming localhost only"
+        )
+        scope = "LOCALHOST"
+    peers = [peer for peer in environment.get("ROS_STATIC_PEERS", "").split(";") if peer]
+    return scope, peers if scope in ("SUBNET", "LOCALHOST") else []
+
+
 def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
     """Cyclone's configuration for ROS's discovery variables, as rmw_cyclonedds (Jazzy) writes it.
 
     Without a multicast interface SUBNET becomes LOCALHOST: participants of one machine still find each other.
     CYCLONEDDS_URI is added last and wins.
     """
-    scope = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "") or "SUBNET"
-    if environment.get("ROS_LOCALHOST_ONLY", "") == "1":
-        scope = "LOCALHOST"
-    if scope not in ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT"):
-        raise ArgumentsError(
-            f"ROS_AUTOMATIC_DISCOVERY_RANGE must be SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT, got {scope!r}"
-        )
+    scope, peers = _discovery(environment)
     if scope == "SUBNET" and not multicast:
         scope = "LOCALHOST"
-    peers = [peer for peer in environment.get("ROS_STATIC_PEERS", "").split(";") if peer]
     general = discovery = ""
-    given = environment.get("CYCLONEDDS_URI", "")
     if scope in ("LOCALHOST", "OFF"):
-        general = f"<General>{'' if given else _loopback(peers)}<AllowMulticast>false</AllowMulticast></General>"
+        general = "<General><AllowMulticast>false</AllowMulticast></General>"
     if scope == "OFF":
         discovery = f"<ParticipantIndex>none</ParticipantIndex><Tag>ros_discovery_off_{os.getpid()}</Tag>"
     elif scope != "SYSTEM_DEFAULT":
         discovery = "<ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
-        peers = (["localhost"] if scope == "LOCALHOST" else []) + peers
-        if peers:
-            discovery += "<Peers>" + "".join(f"<Peer address={quoteattr(peer)}/>" for peer in peers) + "</Peers>"
+        # ROS 2's own Cyclone finds LOCALHOST and SUBNET of one machine; this newer one hears no unicast of the
+        # former on the interface of the latter, so it speaks to them. It also falls silent towards peers that do not
+        # answer at once, while ROS's goes on: whoever starts later must be found, too.
+        discovery += f"<SPDPInterval>{_ANNOUNCE_EVERY}</SPDPInterval>"
+        discovery += "<InitialLocatorPruneDelay>inf</InitialLocatorPruneDelay><Peers>"
+        discovery += "".join(f"<Peer address={quoteattr(peer)}/>" for peer in ["localhost", *peers]) + "</Peers>"
     # A 640x480 image is 700 fragments: the default receive buffer (1 MB) loses some when the reader is busy.
     buffers = '<Internal><SocketReceiveBufferSize max="8MB"/><SocketSendBufferSize max="4MB"/></Internal>'
     discovery = f"<Discovery>{discovery}</Discovery>" if discovery else ""
     written = f'<CycloneDDS><Domain id="any">{general}{discovery}{buffers}</Domain></CycloneDDS>'
+    given = environment.get("CYCLONEDDS_URI", "")
     return f"{written},{given}" if given else written
-
-
-def _loopback(peers: list[str]) -> str:
-    """ROS 2 announces itself at 127.0.0.1, so that is where we listen; other peers need another interface, too."""
-    others = '<NetworkInterface autodetermine="true"/>' if peers else ""
-    return f'<Interfaces>{others}<NetworkInterface address="127.0.0.1"/></Interfaces>'
 
 
 def enter_domain(number: int) -> None:

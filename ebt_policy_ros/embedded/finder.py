@@ -11,10 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .definitions import PACKAGES
+from .definitions import ACTIONS, PACKAGES
 from .unsupported import UnsupportedModuleError, unsupported
 
 _RCLPY = Path(__file__).parent / "rclpy"
+_WITH_ACTIONS = {name.split("/")[0] for name in ACTIONS}
 _KINDS = {"msg": "Messages", "srv": "Services", "action": "Actions"}
 
 
@@ -62,7 +63,7 @@ class EmbeddedFinder(MetaPathFinder):
             return None
         if not rest:
             return ModuleSpec(fullname, _InterfaceLoader(package, ""), is_package=True)
-        if len(rest) == 1 and rest[0] in _KINDS:
+        if len(rest) == 1 and rest[0] in _KINDS and (rest[0] != "action" or package in _WITH_ACTIONS):
             return ModuleSpec(fullname, _InterfaceLoader(package, rest[0]))
         raise UnsupportedModuleError(str(unsupported(fullname)), name=fullname)
 

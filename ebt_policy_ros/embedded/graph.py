@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class Graph:
         self._participant = participant
         self._lock = threading.RLock()
         self._nodes: dict[NodeKey, tuple[list[bytes], list[bytes]]] = {}
+        self._namesakes: Counter[NodeKey] = Counter()  # a process may have several nodes of one name
         user_data = f"typehash={store().hash_rihs01(_TYPE)};".encode()
         self._writer: Writer = participant.writer("ros_discovery_info", _TYPE, _QOS + Qos(Policy.Userdata(user_data)))
         self._reader: Reader = participant.reader(
@@ -45,12 +47,15 @@ class Graph:
     def add_node(self, name: str, namespace: str) -> None:
         with self._lock:
             self._nodes.setdefault((name, namespace), ([], []))
+            self._namesakes[name, namespace] += 1
             self._publish()
 
     def remove_node(self, name: str, namespace: str) -> bool:
         """True when that was the last one."""
         with self._lock:
-            self._nodes.pop((name, namespace), None)
+            self._namesakes[name, namespace] -= 1
+            if self._namesakes[name, namespace] <= 0:
+                self._nodes.pop((name, namespace), None)
             self._publish()
             return not self._nodes
 
@@ -76,7 +81,8 @@ class Graph:
                 reader_gid_seq=[_gid(guid) for guid in readers],
                 writer_gid_seq=[_gid(guid) for guid in writers],
             )
-            for (name, namespace), (readers, writers) in self._nodes.items()
+            for (name, namespace), owned in self._nodes.items()
+            for readers, writers in [owned] + [([], [])] * (self._namesakes[name, namespace] - 1)
         ]
         message = store().message_class(_TYPE)(gid=_gid(self._participant.guid), node_entities_info_seq=nodes)
         self._writer.write(serialize(message))
@@ -111,12 +117,39 @@ class Graph:
                             return node.node_name, node.node_namespace
             return "_NODE_NAME_UNKNOWN_", "_NODE_NAMESPACE_UNKNOWN_"
 
-    def topics(self, prefix: str = "rt") -> dict[str, set[str]]:
-        """ROS topic name -> type names, of all endpoints of the domain ('rq' with 'Request' removed: services)."""
-        found: dict[str, set[str]] = {}
-        for side in self._participant.endpoints():
-            for sample in side:
-                if sample.topic_name.startswith(f"{prefix}/"):
-                    name = sample.topic_name[len(prefix) :]
-                    found.setdefault(name, set()).add(type_from_wire(sample.type_name))
-        return found
+    def endpoints_of(self, name: str, namespace: str) -> tuple[list[Any], list[Any]] | None:
+        """Discovered publications and subscriptions of one node; None when there is no such node."""
+        if (name, namespace) not in self.nodes():
+            return None
+        with self._lock:
+            nodes = [node for heard in self._heard.values() for node in heard]
+        owned = {
+            gid.data.tobytes()
+            for node in nodes
+            if (node.node_name, node.node_namespace) == (name, namespace)
+            for gid in [*node.reader_gid_seq, *node.writer_gid_seq]
+        }
+        writers, readers = self._participant.endpoints()
+        return (
+            [sample for sample in writers if sample.key.bytes in owned],
+            [sample for sample in readers if sample.key.bytes in owned],
+        )
+
+    def topics(self, prefix: str | None = "rt") -> dict[str, set[str]]:
+        """ROS topic name -> type names, of all endpoints of the domain; see `topics_of`."""
+        writers, readers = self._participant.endpoints()
+        return topics_of([*writers, *readers], prefix)
+
+
+def topics_of(samples: list[Any], prefix: str | None = "rt") -> dict[str, set[str]]:
+    """Topic name -> type names; `prefix` chooses topics ('rt'), requests ('rq') or replies ('rr') by their ROS names.
+
+    Without a prefix (None) they are all given as the middleware has them.
+    """
+    found: dict[str, set[str]] = {}
+    for sample in samples:
+        if prefix is None:
+            found.setdefault(sample.topic_name, set()).add(sample.type_name)
+        elif sample.topic_name.startswith(f"{prefix}/"):
+            found.setdefault(sample.topic_name[len(prefix) :], set()).add(type_from_wire(sample.type_name))
+    return found

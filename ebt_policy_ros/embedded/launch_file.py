@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -49,17 +48,32 @@ class _Context:
     remaps: list[tuple[str, str]] = field(default_factory=list)
     parameters: list[tuple[str, ParameterValue]] = field(default_factory=list)
 
-    def copy(self, *, with_variables: bool = True) -> _Context:
-        scope = Scope(
-            dict(self.scope.variables) if with_variables else {}, dict(self.scope.environment), self.scope.file
-        )
+    initial_environment: Mapping[str, str] = field(default_factory=dict)
+
+    def copy(self) -> _Context:
+        scope = Scope(dict(self.scope.variables), dict(self.scope.environment), self.scope.file)
         return replace(self, scope=scope, remaps=list(self.remaps), parameters=list(self.parameters))
+
+    def start_over(self) -> _Context:
+        """As if nothing had been set up before: what a group sees to which nothing is forwarded."""
+        scope = Scope({}, dict(self.initial_environment), self.scope.file)
+        return replace(self, scope=scope, namespace="", remaps=[], parameters=[])
 
     def text(self, element: Element, name: str, default: str | None = None) -> str:
         """Attribute `name` with its substitutions done; SettingsError when it is missing and has no default."""
         if name not in element.attributes and default is not None:
             return default
         return self.scope.expand(self.attribute(element, name), element.where)
+
+    def words(self, element: Element, name: str) -> list[str]:
+        """Attribute `name` as words, none when it is missing; what a substitution gives stays within its word."""
+        text = element.attributes.get(name, "")
+        try:
+            return split_words(text, lambda part: self.scope.expand(part, element.where))
+        except SettingsError:
+            raise
+        except ValueError as error:
+            raise SettingsError(f"{element.where}: cannot split {name}='{text}' into words: {error}") from error
 
     def attribute(self, element: Element, name: str) -> str:
         """Attribute `name` as it is written; SettingsError when it is missing."""
@@ -81,7 +95,7 @@ def evaluate(path: Path, arguments: Mapping[str, str], environment: Mapping[str,
         raise SettingsError(
             f"{path} has no launch argument {', '.join(unknown)}; it has {', '.join(sorted(declared)) or 'none'}"
         )
-    context = _Context(Scope(dict(arguments), dict(environment), path), [])
+    context = _Context(Scope(dict(arguments), dict(environment), path), [], initial_environment=environment)
     _run_all(root, context)
     return context.processes
 
@@ -146,23 +160,24 @@ def _include(element: Element, context: _Context) -> None:
     path = Path(context.text(element, "file"))
     if not path.name.endswith(".xml"):
         raise UnsupportedError(f"{element.where}: only launch files in XML can be included without ROS 2, got {path}")
-    inner = context.copy()
+    given = {}
     for child in element.children:
-        if child.tag not in ("arg", "let"):
+        if child.tag != "arg":
             raise child.unsupported()
         child.allow("name", "value")
-        inner.scope.variables[context.text(child, "name")] = context.text(child, "value")
-    inner.scope.file = path
-    _run_all(read_launch_file(path), inner)
-    # An included file shares its launch configurations with the file that includes it, as in ROS 2.
-    context.scope.variables.update(inner.scope.variables)
+        given[context.text(child, "name")] = context.text(child, "value")
+    context.scope.variables.update(given)
+    # As in ROS 2, what an included file sets up (variables, namespace, environment) stays: a group keeps it in.
+    outer_file, context.scope.file = context.scope.file, path
+    _run_all(read_launch_file(path), context)
+    context.scope.file = outer_file
 
 
 def _group(element: Element, context: _Context) -> None:
     element.allow("scoped", "forwarding", "if", "unless")
     is_scoped = context.scope.truth(element.attributes.get("scoped", "true"), element.where)
     forwards = context.scope.truth(element.attributes.get("forwarding", "true"), element.where)
-    _run_all(element, context.copy(with_variables=forwards) if is_scoped else context)
+    _run_all(element, (context.copy() if forwards else context.start_over()) if is_scoped else context)
 
 
 def _push_namespace(element: Element, context: _Context) -> None:
@@ -227,7 +242,7 @@ def _node(element: Element, context: _Context) -> None:
     element.allow(*_NODE_ATTRIBUTES)
     package, executable = context.text(element, "pkg"), context.text(element, "exec")
     environment = dict(context.scope.environment)
-    ros_arguments: list[str] = []
+    ros_arguments = context.words(element, "ros_args")
     if name := context.text(element, "name", ""):
         ros_arguments += ["-r", f"__node:={name}"]
     namespace = _joined(context.namespace, context.text(element, "namespace", ""))
@@ -240,8 +255,7 @@ def _node(element: Element, context: _Context) -> None:
         _node_child(child, context, ros_arguments, remaps, environment)
     for source, target in remaps:
         ros_arguments += ["-r", f"{source}:={target}"]
-    ros_arguments += shlex.split(context.text(element, "ros_args", ""))
-    command = [*_executable(package, executable, environment, element), *shlex.split(context.text(element, "args", ""))]
+    command = [*_executable(package, executable, environment, element), *context.words(element, "args")]
     context.processes.append(
         ProcessDescription(
             label=f"{executable}-{len(context.processes) + 1}",
@@ -261,12 +275,11 @@ def _process(element: Element, context: _Context) -> None:
     element.allow("cmd", "name", "output", "cwd", "if", "unless")
     environment = dict(context.scope.environment)
     for child in element.children:
-        if not _is_wanted(child, context):
-            continue
         if child.tag != "env":
             raise UnsupportedError(f"{child.where}: <{child.tag}> in <executable> is not supported without ROS 2")
         _set_variable(child, context, environment)
-    command = [context.scope.expand(word, element.where) for word in split_words(context.attribute(element, "cmd"))]
+    context.attribute(element, "cmd")
+    command = context.words(element, "cmd")
     if not command or shutil.which(command[0], path=environment.get("PATH")) is None:
         raise UnsupportedError(f"{element.where}: '{command[0] if command else ''}' is not installed here")
     context.processes.append(
@@ -283,7 +296,7 @@ def _process(element: Element, context: _Context) -> None:
 
 def _set_variable(element: Element, context: _Context, environment: dict[str, str]) -> None:
     """``<env name="..." value="..."/>`` of one process."""
-    element.allow("name", "value", "if", "unless")
+    element.allow("name", "value")
     environment[context.text(element, "name")] = context.text(element, "value")
 
 
@@ -294,12 +307,10 @@ def _node_child(
     remaps: list[tuple[str, str]],
     environment: dict[str, str],
 ) -> None:
-    if not _is_wanted(child, context):
-        return
     if child.tag == "param":
         ros_arguments += _param(child, context, "")
     elif child.tag == "remap":
-        child.allow("from", "to", "if", "unless")
+        child.allow("from", "to")
         remaps.append((context.text(child, "from"), context.text(child, "to")))
     elif child.tag == "env":
         _set_variable(child, context, environment)
@@ -308,7 +319,7 @@ def _node_child(
 
 
 def _param(element: Element, context: _Context, prefix: str) -> list[str]:
-    element.allow("name", "value", "type", "value-sep", "sep", "from", "allow_substs", "if", "unless")
+    element.allow("name", "value", "type", "value-sep", "sep", "from", "allow_substs")
     if "from" in element.attributes:
         if context.scope.truth(element.attributes.get("allow_substs", "false"), element.where):
             raise UnsupportedError(f"{element.where}: allow_substs is not supported without ROS 2")

@@ -88,11 +88,18 @@ class Scope:
         return value in ("true", "1")
 
 
-def split_words(text: str) -> list[str]:
-    """A command line split at its spaces as a shell does, before substitutions: what `$(...)` gives stays one word."""
+def split_words(text: str, expand: Callable[[str], str]) -> list[str]:
+    """A command line split at its spaces as a shell does; what `expand` makes of a `$(...)` stays within its word.
+
+    A backslash is taken first, as everywhere in a launch file: it hides no space from the split.
+    """
     kept: list[str] = []
     parts, position = [], 0
     while position < len(text):
+        if text[position] == "\\" and position + 1 < len(text):
+            parts.append(text[position + 1])
+            position += 2
+            continue
         if not text.startswith("$(", position):
             parts.append(text[position])
             position += 1
@@ -102,7 +109,7 @@ def split_words(text: str) -> list[str]:
             depth += (text[end] == "(") - (text[end] == ")")
             end += 1
         parts.append(f"\x00{len(kept)}\x00")
-        kept.append(text[position:end])
+        kept.append(expand(text[position:end]))
         position = end
     words = shlex.split("".join(parts))
     return [re.sub("\x00(\\d+)\x00", lambda match: kept[int(match[1])], word) for word in words]

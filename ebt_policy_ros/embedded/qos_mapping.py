@@ -59,21 +59,34 @@ def incompatibilities(publisher: Any, subscription: Any) -> list[str]:
     return reasons
 
 
+_ORDER = {
+    "reliability": ("BEST_EFFORT", "RELIABLE"),
+    "durability": ("VOLATILE", "TRANSIENT_LOCAL"),
+    "liveliness": ("AUTOMATIC", "MANUAL_BY_TOPIC"),
+}
+"""Per policy what offers and demands least, and most."""
+
+
 def uncertainties(publisher: Any, subscription: Any) -> list[str]:
-    """Policies left to the system, by which two endpoints may or may not be compatible."""
+    """Policies left to the system in a way that two endpoints may or may not be compatible."""
     reasons = []
-    for policy in ("reliability", "durability"):
-        for side, profile in (("Publisher", publisher), ("Subscription", subscription)):
-            if getattr(profile, policy).name in ("SYSTEM_DEFAULT", "UNKNOWN"):
-                reasons.append(f"{side} {policy} is {getattr(profile, policy).name}")
+    for policy, (least, most) in _ORDER.items():
+        offered, requested = getattr(publisher, policy).name, getattr(subscription, policy).name
+        is_offer_open, is_request_open = (name in ("SYSTEM_DEFAULT", "UNKNOWN") for name in (offered, requested))
+        if (is_offer_open and (is_request_open or requested == most)) or (offered == least and is_request_open):
+            reasons.append(f"Publisher {policy} is {offered} and subscription {policy} is {requested}")
     return reasons
 
 
 def from_dds(qos: Qos) -> dict[str, Any]:
-    """Policy names and nanoseconds of a discovered endpoint, for endpoint queries."""
+    """Policy names, depth and nanoseconds of a discovered endpoint, for endpoint queries."""
+    history = qos[Policy.History]
+    depth = getattr(history, "depth", None)
     reliability, durability = qos[Policy.Reliability], qos[Policy.Durability]
     deadline, liveliness, lifespan = qos[Policy.Deadline], qos[Policy.Liveliness], qos[Policy.Lifespan]
     return {
+        "history": "UNKNOWN" if history is None else "KEEP_ALL" if depth is None else "KEEP_LAST",
+        "depth": depth or 0,
         "reliability": "BEST_EFFORT" if "BestEffort" in repr(reliability) else "RELIABLE",
         "durability": "TRANSIENT_LOCAL" if "TransientLocal" in repr(durability) else "VOLATILE",
         "deadline_ns": deadline.deadline if deadline else _INFINITE_NS,
@@ -81,3 +94,10 @@ def from_dds(qos: Qos) -> dict[str, Any]:
         "liveliness": "MANUAL_BY_TOPIC" if "ManualByTopic" in repr(liveliness) else "AUTOMATIC",
         "lease_ns": liveliness.lease_duration if liveliness else _INFINITE_NS,
     }
+
+
+def user_data(qos: Any) -> dict[str, str]:
+    """The `key=value;` entries of an endpoint's USER_DATA: type hash, service id."""
+    policy = qos[Policy.Userdata]
+    text = policy.data.decode("ascii", "replace") if policy is not None else ""
+    return dict(item.split("=", 1) for item in text.split(";") if "=" in item)

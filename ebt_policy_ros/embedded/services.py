@@ -6,12 +6,10 @@ import struct
 import uuid
 from typing import Any
 
-from cyclonedds.core import Policy
-
 from .dds import Participant, Reader, Writer
 from .message_store import deserialize, serialize, store
 from .names import reply_on_wire, request_on_wire
-from .qos_mapping import to_dds
+from .qos_mapping import to_dds, user_data
 
 _HEADER = struct.Struct("<Qq")
 
@@ -63,7 +61,4 @@ class ServiceEndpoints:
 
 
 def _service_id(endpoint: Any) -> str | None:
-    policy = endpoint.qos[Policy.Userdata] if endpoint is not None else None
-    text = policy.data.decode("ascii", "replace") if policy is not None else ""
-    values = dict(item.split("=", 1) for item in text.split(";") if "=" in item)
-    return values.get("serviceid")
+    return user_data(endpoint.qos).get("serviceid") if endpoint is not None else None

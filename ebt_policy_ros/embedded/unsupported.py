@@ -15,6 +15,21 @@ class UnsupportedModuleError(UnsupportedError, ModuleNotFoundError):
     """An `import` of a part of ROS 2 that the embedded subset does not have."""
 
 
+class UnsupportedMemberError(UnsupportedError, AttributeError):
+    """Something of a class of rclpy that the embedded subset does not have; hasattr() says False."""
+
+
+def member_getattr(owner: str, *names: str) -> Callable[[Any, str], Any]:
+    """`__getattr__` for class `owner`: `names`, which rclpy has and the subset has not, are named in the error."""
+
+    def __getattr__(self: Any, name: str) -> Any:
+        if name in names:
+            raise UnsupportedMemberError(str(unsupported(f"{owner}.{name}")))
+        raise AttributeError(f"{owner!r} has no attribute {name!r}")
+
+    return __getattr__
+
+
 def module_getattr(module: str, submodules: tuple[str, ...] = ()) -> Callable[[str], Any]:
     """`__getattr__` for `module`: imports known submodules, raises UnsupportedError for everything else."""
 

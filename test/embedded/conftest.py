@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -26,9 +26,8 @@ PATIENCE_S = 60.0
 """How long an event may take on a loaded machine before the test fails."""
 
 
-@pytest.fixture(autouse=True)
-def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A domain that no other test of any process holds, seen on this machine only."""
+def _take_domain() -> tuple[int, IO[str]]:
+    """A domain that no other test of any process holds, and the lock that keeps it."""
     numbers = list(range(1, LAST_DOMAIN + 1))
     random.SystemRandom().shuffle(numbers)
     for number in numbers:
@@ -38,13 +37,26 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         except OSError:
             lock.close()
             continue
-        break
-    else:
-        pytest.fail("all ROS domains are taken")
+        return number, lock
+    pytest.fail("all ROS domains are taken")
+
+
+@pytest.fixture(autouse=True)
+def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The test's own domain, seen on this machine only."""
+    number, lock = _take_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield number
+    lock.close()
+
+
+@pytest.fixture
+def other_domain() -> Iterator[int]:
+    """A second domain."""
+    number, lock = _take_domain()
     yield number
     lock.close()
 

@@ -59,6 +59,21 @@ class Talker(Node):  # type: ignore[misc]
         self.publisher.publish(String(data=str(self.count)))
 
 
+class Watcher(Node):  # type: ignore[misc]
+    """Says which nodes it sees whenever that changes; argument: its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.seen: list[str] = []
+        self.create_timer(0.02, self.look)
+
+    def look(self) -> None:
+        now = sorted(self.get_node_names())
+        if now != self.seen:
+            self.seen = now
+            say(f"SEES {' '.join(now)}")
+
+
 class Historian(Node):  # type: ignore[misc]
     """Publishes once, transient local, before anybody can be there."""
 
@@ -134,6 +149,7 @@ ROLES: dict[str, Callable[..., Any]] = {
     "echo": Echo,
     "talker": Talker,
     "historian": Historian,
+    "watcher": Watcher,
     "server": Server,
     "managed": Managed,
     "logging": Logging,

@@ -62,8 +62,16 @@ def test_what_is_not_supported_is_named() -> None:
     for module, name in ((rclpy, "Nodes"), (rclpy.qos, "BEST_AVAILABLE"), (sensor_msgs.msg, "Imagery")):
         with pytest.raises(UnsupportedError, match=name):
             getattr(module, name)
-    with pytest.raises(ImportError, match=r"rclpy\.action"):
-        import rclpy.action
+    with pytest.raises(UnsupportedError, match="BEST_AVAILABLE"):
+        _ = rclpy.qos.ReliabilityPolicy.BEST_AVAILABLE
+    assert not hasattr(rclpy.qos.ReliabilityPolicy, "BEST_AVAILABLE")
+    assert not hasattr(rclpy.qos.ReliabilityPolicy, "NONSENSE")
+    with pytest.raises(UnsupportedError, match="incompatible_type"):
+        rclpy.event_handler.PublisherEventCallbacks(incompatible_type=print)
+    with pytest.raises(UnsupportedError, match=r"Client\.configure_introspection"):
+        _ = rclpy.client.Client.__new__(rclpy.client.Client).configure_introspection
+    with pytest.raises(ImportError, match=r"rclpy\.waitable"):
+        import rclpy.waitable
     with pytest.raises(ImportError, match=r"sensor_msgs\.action"):
         import sensor_msgs.action
     with pytest.raises(AttributeError):
@@ -76,16 +84,14 @@ def test_what_is_not_supported_is_named() -> None:
 @pytest.mark.parametrize(
     ("environment", "expected", "absent"),
     [
-        ({}, ["<ParticipantIndex>auto"], ["AllowMulticast", "<Peers>"]),
-        (
-            {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
-            ["AllowMulticast>false", '"localhost"', "127"],
-            ["<Tag>", "autod"],
-        ),
-        ({"ROS_LOCALHOST_ONLY": "1"}, ["AllowMulticast>false", '"localhost"'], []),
+        ({}, ["<ParticipantIndex>auto", '"localhost"'], ["AllowMulticast", "Interface"]),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, ["AllowMulticast>false", '"localhost"'], ["<Tag>"]),
+        ({"ROS_LOCALHOST_ONLY": "1", "ROS_STATIC_PEERS": "arm"}, ["AllowMulticast>false", '"localhost"'], ["arm"]),
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}, ["AllowMulticast>false", "<Tag>ros_discovery_off_"], ["<Peers>"]),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF", "ROS_STATIC_PEERS": "arm"}, ["<Tag>"], ["arm"]),
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}, [], ["Multicast", "Participant", "<Peers>"]),
-        ({"ROS_STATIC_PEERS": "10.0.0.1;arm"}, ['"10.0.0.1"', '"arm"'], ["localhost", "AllowMulticast"]),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "nonsense"}, ["AllowMulticast>false", '"localhost"'], ["<Tag>"]),
+        ({"ROS_STATIC_PEERS": "10.0.0.1;arm"}, ['"10.0.0.1"', '"arm"', '"localhost"'], ["AllowMulticast"]),
         ({"CYCLONEDDS_URI": "file:///mine.xml"}, [",file:///mine.xml"], []),
     ],
 )
@@ -156,6 +162,8 @@ RCLPY_NAMES = {
     "_parameter_overrides",
     "_parameter_service",
     "_parameters",
+    "_post_set_parameters_callbacks",
+    "_pre_set_parameters_callbacks",
     "_publishers",
     "_rate_group",
     "_services",

@@ -180,6 +180,17 @@ def test_the_launch_files_of_the_package_are_understood(name: str) -> None:
         ('<node pkg="tools" exec="show"><param from="/none.yaml"/></node>', SettingsError, ["/none.yaml"]),
         ('<node pkg="tools" exec="show"><param name="n" value="x" type="int"/></node>', SettingsError, ["int", "'x'"]),
         ("<node", SettingsError, ["not a launch file"]),
+        (
+            '<node pkg="tools" exec="show" args="$(var b)"/>',
+            SettingsError,
+            ["it.launch.xml:2", "'b'", "does not exist"],
+        ),
+        ("""<node pkg="tools" exec="show" args="a 'b"/>""", SettingsError, ["it.launch.xml:2", "cannot split args"]),
+        (
+            '<node pkg="tools" exec="show"><param name="a" value="1" if="1"/></node>',
+            UnsupportedError,
+            ["'if'", "<param>"],
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(

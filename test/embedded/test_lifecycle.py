@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -155,3 +156,185 @@ def test_triggers_within_the_process(graph: Graph) -> None:
         node.trigger_shutdown()
     with pytest.raises(TypeError):
         node.add_managed_entity(object())
+
+
+STATES = {
+    "unknown": 0,
+    "unconfigured": 1,
+    "inactive": 2,
+    "active": 3,
+    "finalized": 4,
+    "configuring": 10,
+    "cleaningup": 11,
+    "shuttingdown": 12,
+    "activating": 13,
+    "deactivating": 14,
+    "errorprocessing": 15,
+}
+ARROWS = {
+    (1, "configure", "unconfigured", "configuring"),
+    (10, "transition_success", "configuring", "inactive"),
+    (11, "transition_failure", "configuring", "unconfigured"),
+    (12, "transition_error", "configuring", "errorprocessing"),
+    (2, "cleanup", "inactive", "cleaningup"),
+    (20, "transition_success", "cleaningup", "unconfigured"),
+    (21, "transition_failure", "cleaningup", "inactive"),
+    (22, "transition_error", "cleaningup", "errorprocessing"),
+    (3, "activate", "inactive", "activating"),
+    (30, "transition_success", "activating", "active"),
+    (31, "transition_failure", "activating", "inactive"),
+    (32, "transition_error", "activating", "errorprocessing"),
+    (4, "deactivate", "active", "deactivating"),
+    (40, "transition_success", "deactivating", "inactive"),
+    (41, "transition_failure", "deactivating", "active"),
+    (42, "transition_error", "deactivating", "errorprocessing"),
+    (5, "shutdown", "unconfigured", "shuttingdown"),
+    (6, "shutdown", "inactive", "shuttingdown"),
+    (7, "shutdown", "active", "shuttingdown"),
+    (50, "transition_success", "shuttingdown", "finalized"),
+    (51, "transition_failure", "shuttingdown", "finalized"),
+    (52, "transition_error", "shuttingdown", "errorprocessing"),
+    (60, "transition_success", "errorprocessing", "unconfigured"),
+    (61, "transition_failure", "errorprocessing", "finalized"),
+    (62, "transition_error", "errorprocessing", "finalized"),
+}
+
+
+class Local:
+    """A managed node of this process with its services and events; `outcomes` are what its callbacks return."""
+
+    def __init__(self, graph: Graph, **outcomes: str) -> None:
+        from lifecycle_msgs.msg import TransitionEvent
+        from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+
+        self.called: list[tuple[str, str]] = []
+
+        def callback(name: str) -> Any:
+            def run(_: Any, state: Any) -> Any:
+                self.called.append((name, state.label))
+                return getattr(TransitionCallbackReturn, outcomes.get(name, "SUCCESS"))
+
+            return run
+
+        names = ("configure", "cleanup", "activate", "deactivate", "shutdown", "error")
+        kind: Any = type("Recorder", (LifecycleNode,), {f"on_{name}": callback(name) for name in names})
+        self.graph = graph
+        self.node = graph.node("local", kind=kind)
+        self.manager = graph.node("manager")
+        self.events: list[tuple[str, str]] = []
+        self.manager.create_subscription(TransitionEvent, "/local/transition_event", self._hear, 100)
+        graph.spin_until(lambda: self.node.count_subscribers("/local/transition_event"), "the subscription")
+
+    def _hear(self, event: Any) -> None:
+        self.events.append((event.start_state.label, event.goal_state.label))
+
+    def ask(self, kind: str, name: str, **fields: Any) -> Any:
+        import lifecycle_msgs.srv
+
+        service = getattr(lifecycle_msgs.srv, kind)
+        client = self.manager.create_client(service, f"/local/{name}")
+        return self.graph.call(client, service.Request(**fields))
+
+    def change(self, label: str) -> bool:
+        from lifecycle_msgs.msg import Transition
+
+        return bool(self.ask("ChangeState", "change_state", transition=Transition(label=label)).success)
+
+    def state(self) -> tuple[int, str]:
+        state = self.ask("GetState", "get_state").current_state
+        return state.id, state.label
+
+
+def test_the_whole_state_machine_is_told(graph: Graph) -> None:
+    local = Local(graph)
+    states = local.ask("GetAvailableStates", "get_available_states").available_states
+    assert {state.label: state.id for state in states} == STATES
+
+    def arrows(name: str) -> set[tuple[int, str, str, str]]:
+        found = local.ask("GetAvailableTransitions", name).available_transitions
+        assert all(STATES[item.start_state.label] == item.start_state.id for item in found)
+        assert all(STATES[item.goal_state.label] == item.goal_state.id for item in found)
+        return {
+            (item.transition.id, item.transition.label, item.start_state.label, item.goal_state.label) for item in found
+        }
+
+    assert arrows("get_transition_graph") == ARROWS
+    for label, state in (("configure", "inactive"), ("activate", "active"), ("shutdown", "finalized")):
+        assert local.change(label)
+        assert local.state() == (STATES[state], state)
+        assert arrows("get_available_transitions") == {arrow for arrow in ARROWS if arrow[2] == state}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "labels", "succeeds", "state", "called"),
+    [
+        ({"activate": "FAILURE"}, ["configure", "activate"], False, "inactive", ("activate", "inactive")),
+        ({"deactivate": "FAILURE"}, ["configure", "activate", "deactivate"], False, "active", ("deactivate", "active")),
+        ({"cleanup": "FAILURE"}, ["configure", "cleanup"], False, "inactive", ("cleanup", "inactive")),
+        ({"shutdown": "FAILURE"}, ["shutdown"], False, "finalized", ("shutdown", "unconfigured")),
+        ({"activate": "ERROR"}, ["configure", "activate"], False, "unconfigured", ("error", "inactive")),
+        ({"configure": "ERROR", "error": "FAILURE"}, ["configure"], False, "finalized", ("error", "unconfigured")),
+        ({"configure": "ERROR", "error": "ERROR"}, ["configure"], False, "finalized", ("error", "unconfigured")),
+        ({}, ["configure", "activate", "shutdown"], True, "finalized", ("shutdown", "active")),
+    ],
+)
+def test_outcomes_lead_where_the_state_machine_says(
+    graph: Graph, outcomes: dict[str, str], labels: list[str], succeeds: bool, state: str, called: tuple[str, str]
+) -> None:
+    local = Local(graph, **outcomes)
+    for label in labels[:-1]:
+        assert local.change(label)
+    assert local.change(labels[-1]) == succeeds
+    assert local.state() == (STATES[state], state)
+    assert local.called[-1] == called
+    graph.spin_until(lambda: local.events and local.events[-1][1] == state, "the last event")
+    path = [start for start, _ in local.events] + [local.events[-1][1]]
+    assert path[0] == "unconfigured"
+    assert all(before[1] == after[0] for before, after in pairwise(local.events))
+
+
+def test_an_entity_that_fails_stops_the_node(graph: Graph) -> None:
+    from rclpy.lifecycle import LifecycleNode, ManagedEntity, TransitionCallbackReturn
+
+    class Stubborn(ManagedEntity):
+        def on_activate(self, state: Any) -> Any:
+            return TransitionCallbackReturn.FAILURE
+
+    node = graph.node("local", kind=LifecycleNode)
+    node.add_managed_entity(Stubborn())
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+
+
+def test_a_managed_node_may_do_without_services(graph: Graph) -> None:
+    from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+
+    node = graph.node("local", kind=LifecycleNode, enable_communication_interface=False)
+    assert not [name for name, _ in node.get_service_names_and_types() if "change_state" in name]
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.count_publishers("/local/transition_event") == 0
+
+
+def test_only_an_active_publisher_speaks(graph: Graph) -> None:
+    from rclpy.lifecycle import LifecycleNode
+    from std_msgs.msg import String
+
+    node = graph.node("local", kind=LifecycleNode)
+    publisher = node.create_lifecycle_publisher(String, "said", 10)
+    plain = node.create_publisher(String, "said", 10)
+    heard: list[str] = []
+    graph.node("listener").create_subscription(String, "said", lambda message: heard.append(message.data), 10)
+    graph.spin_until(lambda: publisher.get_subscription_count() and plain.get_subscription_count(), "the listener")
+    publisher.publish(String(data="too early"))
+    node.trigger_configure()
+    publisher.publish(String(data="still too early"))
+    plain.publish(String(data="plain"))
+    graph.spin_until(lambda: heard, "the plain publisher")
+    node.trigger_activate()
+    publisher.publish(String(data="now"))
+    graph.spin_until(lambda: len(heard) == 2, "the active publisher")
+    assert heard == ["plain", "now"]
+    assert node.destroy_lifecycle_publisher(publisher)
+    graph.spin_until(lambda: node.count_publishers("said") == 1, "its end")

@@ -24,7 +24,7 @@ _SUBMODULES = (
     "callback_groups client clock constants context duration exceptions executors guard_condition lifecycle logging "
     "node parameter parameter_service publisher qos event_handler qos_event qos_overriding_options serialization "
     "service signals "
-    "subscription task time time_source timer topic_endpoint_info utilities wait_for_message"
+    "subscription task time time_source timer topic_endpoint_info type_hash utilities wait_for_message"
 )
 __all__ = ["create_node", "init", "ok", "shutdown", "spin", "spin_once", "spin_until_future_complete", "try_shutdown"]
 __all__ += ["Context", "get_default_context", "get_global_executor", "get_rmw_implementation_identifier"]

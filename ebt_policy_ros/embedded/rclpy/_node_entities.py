@@ -126,7 +126,7 @@ class NodeEntities:
         publisher = publisher_class(writer, msg_type, full, profile, callbacks, group)
         publisher._context = self._context
         self._rcl_graph.add_endpoint((self._rcl_name, self._rcl_namespace), writer)
-        events = callbacks._handler(group, writer, full, self._logger)
+        events = callbacks._handler(group, writer, topic, self._logger)
         if events is not None:
             self._rcl_events[id(publisher)] = events
         self._rcl_add(self._publishers, publisher)
@@ -153,7 +153,7 @@ class NodeEntities:
         callbacks = event_callbacks or SubscriptionEventCallbacks()
         subscription = Subscription(reader, msg_type, full, callback, group, profile, raw, callbacks)
         self._rcl_graph.add_endpoint((self._rcl_name, self._rcl_namespace), reader)
-        events = callbacks._handler(group, reader, full, self._logger)
+        events = callbacks._handler(group, reader, topic, self._logger)
         if events is not None:
             self._rcl_events[id(subscription)] = events
         self._rcl_add(self._subscriptions, subscription)

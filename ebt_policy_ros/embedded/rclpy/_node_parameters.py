@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor, ParameterEvent, ParameterValue, SetParametersResult
+from rcl_interfaces.msg import (
+    ListParametersResult,
+    ParameterDescriptor,
+    ParameterEvent,
+    ParameterValue,
+    SetParametersResult,
+)
 
 from .exceptions import (
     InvalidParameterException,
@@ -19,7 +24,7 @@ from .exceptions import (
     ParameterNotDeclaredException,
     ParameterUninitializedException,
 )
-from .parameter import Parameter, parameter_value_to_python
+from .parameter import PARAMETER_SEPARATOR_STRING, Parameter, parameter_value_to_python
 
 _OK = {"successful": True}
 
@@ -38,7 +43,9 @@ class NodeParameters:
         self._descriptors: dict[str, Any] = {}
         self._parameter_overrides = overrides
         self._allow_undeclared_parameters = allow_undeclared
+        self._pre_set_parameters_callbacks: list[Callable[[list[Parameter]], list[Parameter]]] = []
         self._on_set_parameters_callbacks: list[Callable[[list[Parameter]], Any]] = []
+        self._post_set_parameters_callbacks: list[Callable[[list[Parameter]], None]] = []
 
     def declare_parameter(
         self, name: str, value: Any = None, descriptor: Any = None, ignore_override: bool = False
@@ -84,7 +91,7 @@ class NodeParameters:
         if not isinstance(name, str):
             raise TypeError(f"First element {name} at index {index} in parameters list is not a str.")
         name = f"{namespace}.{name}" if namespace else name
-        if not name or not re.fullmatch(r"[^\s]+", name):
+        if not name:
             raise InvalidParameterException(name)
         second = entry[1] if len(entry) > 1 else None
         descriptor = entry[2] if len(entry) > 2 else ParameterDescriptor()
@@ -173,6 +180,13 @@ class NodeParameters:
         return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> Any:
+        if self._pre_set_parameters_callbacks:
+            # Each callback gets the list as it was asked for; what they return is set together.
+            parameter_list = [
+                item for callback in self._pre_set_parameters_callbacks for item in callback(parameter_list)
+            ]
+            if not parameter_list:
+                return _refused("parameter list cannot be empty: a pre_set_parameters_callback may have emptied it")
         self._rcl_check_declared(parameter_list)
         return self._rcl_set_or_create(parameter_list)
 
@@ -216,19 +230,20 @@ class NodeParameters:
             self._rcl_store(parameter, descriptors[parameter.name], allow_not_set_type, event)
         event.stamp = self._rcl_event_stamp()
         self._rcl_publish_parameter_event(event)
+        for tell in self._post_set_parameters_callbacks:
+            tell(parameters)
         return SetParametersResult(**_OK)
 
     def _rcl_store(self, parameter: Parameter, descriptor: Any, allow_not_set: bool, event: Any) -> None:
         name, is_set = parameter.name, parameter.type_ is not Parameter.Type.NOT_SET
         if not is_set and not allow_not_set:
-            if name in self._parameters:
-                event.deleted_parameters.append(Parameter(name, Parameter.Type.NOT_SET).to_parameter_msg())
-                del self._parameters[name], self._descriptors[name]
+            event.deleted_parameters.append(parameter.to_parameter_msg())
+            self._parameters.pop(name, None)
+            self._descriptors.pop(name, None)
             return
-        if is_set:
-            had_value = name in self._parameters and self._parameters[name].type_ is not Parameter.Type.NOT_SET
-            changes = event.changed_parameters if had_value else event.new_parameters
-            changes.append(parameter.to_parameter_msg())
+        had_value = name in self._parameters and self._parameters[name].type_ is not Parameter.Type.NOT_SET
+        changes = event.changed_parameters if had_value else event.new_parameters
+        changes.append(parameter.to_parameter_msg())
         descriptor.name = name
         self._parameters[name] = parameter
         self._descriptors[name] = descriptor
@@ -238,6 +253,34 @@ class NodeParameters:
 
     def remove_on_set_parameters_callback(self, callback: Callable[[list[Parameter]], Any]) -> None:
         self._on_set_parameters_callbacks.remove(callback)
+
+    def add_pre_set_parameters_callback(self, callback: Callable[[list[Parameter]], list[Parameter]]) -> None:
+        """`callback` gets the parameters that are to be set and returns those that are set instead."""
+        self._pre_set_parameters_callbacks.insert(0, callback)
+
+    def remove_pre_set_parameters_callback(self, callback: Callable[[list[Parameter]], list[Parameter]]) -> None:
+        self._pre_set_parameters_callbacks.remove(callback)
+
+    def add_post_set_parameters_callback(self, callback: Callable[[list[Parameter]], None]) -> None:
+        """`callback` gets the parameters that have been set."""
+        self._post_set_parameters_callbacks.insert(0, callback)
+
+    def remove_post_set_parameters_callback(self, callback: Callable[[list[Parameter]], None]) -> None:
+        self._post_set_parameters_callbacks.remove(callback)
+
+    def list_parameters(self, prefixes: list[str], depth: int) -> Any:
+        """Names that begin with one of `prefixes` (all when there is none) and the groups they are in.
+
+        `depth` is how many levels below a prefix count; 0 for any number.
+        """
+        if not isinstance(depth, int) or not isinstance(prefixes, list):
+            raise TypeError(f"expected a list of prefixes and a depth, got {prefixes!r} and {depth!r}")
+        _strings(prefixes)
+        if depth < 0:
+            raise ValueError("The depth must be greater than or equal to zero")
+        found = [name for name in self._parameters if _is_listed(name, prefixes, depth)]
+        groups = dict.fromkeys(group for name in found if (group := name.rpartition(PARAMETER_SEPARATOR_STRING)[0]))
+        return ListParametersResult(names=found, prefixes=list(groups))
 
     def describe_parameter(self, name: str) -> Any:
         if name in self._descriptors:
@@ -328,3 +371,16 @@ def _strings(names: list[str]) -> list[str]:
     if not all(isinstance(name, str) for name in names):
         raise TypeError("All names must be instances of type str")
     return names
+
+
+def _is_listed(name: str, prefixes: list[str], depth: int) -> bool:
+    def is_shallow(rest: str) -> bool:
+        return depth == 0 or rest.count(PARAMETER_SEPARATOR_STRING) < depth
+
+    if not prefixes:
+        return is_shallow(name)
+    return any(
+        name == prefix
+        or (name.startswith(f"{prefix}{PARAMETER_SEPARATOR_STRING}") and is_shallow(name[len(prefix) + 1 :]))
+        for prefix in prefixes
+    )

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ebt_policy_ros.embedded.services import ServiceEndpoints, read_body, with_header
-from ebt_policy_ros.embedded.unsupported import module_getattr
+from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
 
 from .task import Future
 
 
 class Client:
     """Made by Node.create_client; the answer comes through the executor that spins the node."""
+
+    __getattr__ = member_getattr("Client", "configure_introspection", "handle")
 
     def __init__(
         self,

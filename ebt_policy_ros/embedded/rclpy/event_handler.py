@@ -8,7 +8,7 @@ from typing import Any
 
 from cyclonedds.core import DDSStatus
 
-from ebt_policy_ros.embedded.unsupported import module_getattr
+from ebt_policy_ros.embedded.unsupported import module_getattr, unsupported
 
 from .qos import QoSPolicyKind, qos_policy_name_from_kind
 
@@ -32,12 +32,16 @@ class SubscriptionEventCallbacks:
         incompatible_qos: Callback = None,
         liveliness: Callback = None,
         message_lost: Callback = None,
+        incompatible_type: Callback = None,
+        matched: Callback = None,
         use_default_callbacks: bool = True,
     ) -> None:
         self.deadline = deadline
         self.incompatible_qos = incompatible_qos
         self.liveliness = liveliness
         self.message_lost = message_lost
+        self.matched = matched
+        _refuse(incompatible_type)
         self.use_default_callbacks = use_default_callbacks
 
     def _handler(self, callback_group: Any, endpoint: Any, topic: str, logger: Any) -> EndpointEvents | None:
@@ -46,6 +50,7 @@ class SubscriptionEventCallbacks:
             "requested_incompatible_qos": self.incompatible_qos,
             "liveliness_changed": self.liveliness,
             "sample_lost": self.message_lost,
+            "subscription_matched": self.matched,
         }
         if self.incompatible_qos is None and self.use_default_callbacks:
             text = f"New publisher discovered on topic '{topic}', offering incompatible QoS."
@@ -62,8 +67,12 @@ class PublisherEventCallbacks:
         deadline: Callback = None,
         liveliness: Callback = None,
         incompatible_qos: Callback = None,
+        incompatible_type: Callback = None,
+        matched: Callback = None,
         use_default_callbacks: bool = True,
     ) -> None:
+        self.matched = matched
+        _refuse(incompatible_type)
         self.deadline = deadline
         self.liveliness = liveliness
         self.incompatible_qos = incompatible_qos
@@ -74,11 +83,17 @@ class PublisherEventCallbacks:
             "offered_deadline_missed": self.deadline,
             "offered_incompatible_qos": self.incompatible_qos,
             "liveliness_lost": self.liveliness,
+            "publication_matched": self.matched,
         }
         if self.incompatible_qos is None and self.use_default_callbacks:
             text = f"New subscription discovered on topic '{topic}', requesting incompatible QoS."
             chosen["offered_incompatible_qos"] = _warner(logger, f"{text} No messages will be sent to it.")
         return EndpointEvents.make(callback_group, endpoint, chosen)
+
+
+def _refuse(incompatible_type: Callback) -> None:
+    if incompatible_type is not None:
+        raise unsupported("event callback 'incompatible_type'")
 
 
 def _warner(logger: Any, text: str) -> Callable[[Any], None]:
@@ -93,6 +108,8 @@ _STATUS_BITS = {
     "requested_incompatible_qos": DDSStatus.RequestedIncompatibleQos,
     "liveliness_changed": DDSStatus.LivelinessChanged,
     "sample_lost": DDSStatus.SampleLost,
+    "subscription_matched": DDSStatus.SubscriptionMatched,
+    "publication_matched": DDSStatus.PublicationMatched,
     "offered_deadline_missed": DDSStatus.OfferedDeadlineMissed,
     "offered_incompatible_qos": DDSStatus.OfferedIncompatibleQos,
     "liveliness_lost": DDSStatus.LivelinessLost,

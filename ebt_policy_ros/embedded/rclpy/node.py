@@ -10,10 +10,10 @@ from rcl_interfaces.msg import Log, ParameterEvent
 
 from ebt_policy_ros.embedded import console, names
 from ebt_policy_ros.embedded.arguments import parse
-from ebt_policy_ros.embedded.unsupported import module_getattr
+from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
 
 from ._node_entities import NodeEntities
-from ._node_graph import NodeGraph
+from ._node_graph import NodeGraph, NodeNameNonExistentError  # noqa: F401  # rclpy.node is where users find it
 from ._node_parameters import NodeParameters
 from .callback_groups import CallbackGroup
 from .client import Client
@@ -40,6 +40,8 @@ from .utilities import get_default_context
 
 class Node(NodeEntities, NodeParameters, NodeGraph):
     """A node of the ROS graph; owns its publishers, subscriptions, services, clients, timers and parameters."""
+
+    __getattr__ = member_getattr("Node", "handle", "waitables", "remove_waitable")
 
     def __init__(
         self,
@@ -87,13 +89,10 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
             self._parameter_service = ParameterService(self)
 
     def _rcl_set_names(self, node_name: str, namespace: str) -> None:
-        for arguments in self._rcl_arguments:
-            renamed = arguments.first("node", node_name)
-            if renamed is not None:
-                break
-        else:
-            renamed = None
-        moved = next((target for item in self._rcl_arguments if (target := item.first("namespace", node_name))), None)
+        renamed = next((target for item in self._rcl_arguments if (target := item.first("node", node_name))), None)
+        # Every rule but the one that renames knows the node by its new name.
+        known_as = renamed or node_name
+        moved = next((target for item in self._rcl_arguments if (target := item.first("namespace", known_as))), None)
         if problem := names.node_name_problem(node_name):
             raise InvalidNodeNameException(node_name, *problem)
         namespace = namespace if namespace.startswith("/") else f"/{namespace}"
@@ -113,7 +112,7 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
         self.declare_parameters("", entries, ignore_override=True)
 
     def _rcl_is_rosout_enabled(self) -> bool:
-        return all(arguments.rosout_enabled for arguments in self._rcl_arguments)
+        return bool(self._context._arguments.rosout_enabled)  # a switch of the process, not of one node
 
     def _rcl_make_rosout(self) -> Publisher:
         depth_and_kept = {"history": HistoryPolicy.KEEP_LAST, "depth": 1000}

@@ -18,7 +18,7 @@ from rcl_interfaces.srv import (
 from ebt_policy_ros.embedded.unsupported import module_getattr
 
 from .exceptions import ParameterNotDeclaredException, ParameterUninitializedException
-from .parameter import PARAMETER_SEPARATOR_STRING, Parameter
+from .parameter import Parameter
 from .qos import qos_profile_parameters
 
 
@@ -66,15 +66,7 @@ class ParameterService:
         return response
 
     def _list(self, request: Any, response: Any) -> Any:
-        names, prefixes = [], set()
-        for name in self._node._parameters:
-            if _is_listed(name, request.prefixes, request.depth):
-                names.append(name)
-                parent = name.rpartition(PARAMETER_SEPARATOR_STRING)[0]
-                if parent:
-                    prefixes.add(parent)
-        response.result.names = names
-        response.result.prefixes = sorted(prefixes)
+        response.result = self._node.list_parameters(list(request.prefixes), request.depth)
         return response
 
     def _set(self, request: Any, response: Any) -> Any:
@@ -90,17 +82,6 @@ class ParameterService:
             return self._node.set_parameters_atomically([Parameter.from_parameter_msg(item) for item in items])
         except ParameterNotDeclaredException as error:
             return SetParametersResult(successful=False, reason=str(error))
-
-
-def _is_listed(name: str, prefixes: Any, depth: int) -> bool:
-    def is_shallow(rest: str) -> bool:
-        return depth == ListParameters.Request.DEPTH_RECURSIVE or rest.count(PARAMETER_SEPARATOR_STRING) < depth
-
-    if not prefixes:
-        return is_shallow(name)
-    return any(
-        name == prefix or (name.startswith(f"{prefix}.") and is_shallow(name[len(prefix) + 1 :])) for prefix in prefixes
-    )
 
 
 __getattr__ = module_getattr(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ebt_policy_ros.embedded.dds import Writer
 from ebt_policy_ros.embedded.message_store import serialize
-from ebt_policy_ros.embedded.unsupported import module_getattr
+from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
 
 from .duration import Duration
 from .exceptions import InvalidHandle, RCLError
@@ -14,6 +14,8 @@ from .exceptions import InvalidHandle, RCLError
 
 class Publisher:
     """Made by Node.create_publisher."""
+
+    __getattr__ = member_getattr("Publisher", "handle")
 
     def __init__(
         self,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import Enum, EnumMeta, IntEnum
 from typing import Any
 from warnings import warn
 
-from ebt_policy_ros.embedded.unsupported import module_getattr
+from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
 
 from .duration import Duration
 
@@ -38,7 +38,13 @@ class InvalidQoSProfileException(Exception):
         super().__init__("Invalid QoSProfile", *args)
 
 
-class QoSPolicyEnum(IntEnum):
+class _PolicyMeta(EnumMeta):
+    """Names the members that newer releases have and the subset has not."""
+
+    __getattr__ = member_getattr("QoSPolicyEnum", "BEST_AVAILABLE")
+
+
+class QoSPolicyEnum(IntEnum, metaclass=_PolicyMeta):
     """Base of the policies; short keys are the lower-case names."""
 
     @classmethod

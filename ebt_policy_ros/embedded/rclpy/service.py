@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ebt_policy_ros.embedded.services import ServiceEndpoints, read_body, with_header
-from ebt_policy_ros.embedded.unsupported import module_getattr
+from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
 
 
 class Service:
     """Made by Node.create_service; `callback(request, response)` returns the response."""
+
+    __getattr__ = member_getattr("Service", "configure_introspection", "handle")
 
     def __init__(
         self,

@@ -7,11 +7,13 @@ from typing import Any
 
 from ebt_policy_ros.embedded.dds import Reader
 from ebt_policy_ros.embedded.message_store import deserialize
-from ebt_policy_ros.embedded.unsupported import module_getattr
+from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
 
 
 class Subscription:
     """Made by Node.create_subscription; the executor takes and decodes, one message a callback."""
+
+    __getattr__ = member_getattr("Subscription", "handle")
 
     def __init__(
         self,
@@ -38,6 +40,9 @@ class Subscription:
     @property
     def topic_name(self) -> str:
         return self.topic
+
+    def get_publisher_count(self) -> int:
+        return 0 if self._reader.is_closed else len(self._reader.matched())
 
     def destroy(self) -> None:
         self._reader.close()
