@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ebt_policy_ros.assemble import load_robot
 from ebt_policy_ros.core.errors import SettingsError
@@ -32,12 +35,10 @@ Z = '<axis xyz="0 0 1"/>'
 
 def robot_of(*names: str, hand: str | None = None) -> RobotSettings:
     limits = {"kind": "revolute", "lower": -3.0, "upper": 3.0, "velocity": 1.0, "acceleration": 1.0}
-    gripper = None if hand is None else {"joint": hand, "open": 0.0, "closed": 1.0}
-    return RobotSettings.from_mapping(
-        {"name": "x", "joints": [{"name": name, **limits} for name in names], "gripper": gripper}
-        if hand
-        else {"name": "x", "joints": [{"name": name, **limits} for name in names]}
-    )
+    entries: dict[str, Any] = {"name": "x", "joints": [{"name": name, **limits} for name in names]}
+    if hand is not None:
+        entries["gripper"] = {"joint": hand, "open": 0.0, "closed": 1.0}
+    return RobotSettings.from_mapping(entries)
 
 
 def somewhere(robot: RobotSettings, number: int = 30, seed: int = 0) -> np.ndarray:
@@ -299,6 +300,27 @@ TREE = ["base", "l1", "l2"]
 def test_what_is_wrong_is_said(text: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
         UrdfTool(text, robot_of("j1", "j2"), ToolSettings())
+
+
+PANDA = re.split(r'(?<==)("[^"]*")', panda_urdf())
+"""Every second piece is the value of an attribute."""
+VALUES = ["", "0", "nan", "1e400", "1 2 3", "0 0 0", "fixed", "floating", "planar", "continuous", "panda_joint1"]
+VALUES += ["panda_link0", "panda_link3", "panda_hand", "x"]
+
+
+@needs_pinocchio
+@given(st.dictionaries(st.integers(0, len(PANDA) // 2 - 1), st.sampled_from(VALUES), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_any_other_values_are_a_tool_or_a_reason(changes: dict[int, str]) -> None:
+    pieces = list(PANDA)
+    for index, value in changes.items():
+        pieces[2 * index + 1] = f'"{value}"'
+    robot, _ = load_robot("panda_sim")
+    try:
+        tool = UrdfTool("".join(pieces), robot, ToolSettings())
+    except SettingsError:
+        return
+    assert np.isfinite(tool.tool_positions(robot.joint_names, somewhere(robot, 3))).all()
 
 
 @pytest.mark.parametrize("key", ["tool_frame", "base_frame"])
