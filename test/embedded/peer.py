@@ -10,7 +10,7 @@ from . import provide  # noqa: F401  # isort: skip
 
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -153,8 +153,18 @@ ROLES: dict[str, Callable[..., Any]] = {
     "server": Server,
     "managed": Managed,
     "logging": Logging,
-    "idle": lambda: Node("idle"),
+    **{name: lambda name=name: Node(name) for name in ("idle", "pool")},  # type: ignore[misc]
 }
+
+
+def spin(node: Node, role: str) -> None:
+    """As most programs do, or in a pool."""
+    if role == "pool":
+        executor = MultiThreadedExecutor(num_threads=2)
+        executor.add_node(node)
+        executor.spin()
+    else:
+        rclpy.spin(node)
 
 
 def main() -> None:
@@ -164,7 +174,7 @@ def main() -> None:
     # Ready means spinning: a signal that comes earlier is another story.
     node.create_guard_condition(lambda: say(f"READY {node.get_fully_qualified_name()}")).trigger()
     try:
-        rclpy.spin(node)
+        spin(node, role)
         say("RETURNED")
     except KeyboardInterrupt:
         say("INTERRUPTED")

@@ -10,6 +10,7 @@ from typing import Any
 from ebt_policy_ros.embedded.services import ServiceEndpoints, read_body, with_header
 from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
 
+from .exceptions import InvalidHandle
 from .task import Future
 
 
@@ -53,6 +54,7 @@ class Client:
     def call_async(self, request: Any) -> Future:
         if not isinstance(request, self.srv_type.Request):
             raise TypeError(f"Expected {self.srv_type.Request}, got {type(request)}")
+        self._check_usable()
         with self._lock:
             self._sequence += 1
             sequence, future = self._sequence, Future()
@@ -71,7 +73,12 @@ class Client:
                 if pending is future:
                     del self._pending[sequence]
 
+    def _check_usable(self) -> None:
+        if self._endpoints.writer.is_closed:
+            raise InvalidHandle("cannot use Destroyable because destruction was requested")
+
     def service_is_ready(self) -> bool:
+        self._check_usable()
         return self._endpoints.server_is_ready()
 
     def wait_for_service(self, timeout_sec: float | None = None) -> bool:

@@ -108,9 +108,11 @@ class Clock:
     def __new__(cls, *, clock_type: ClockType = ClockType.SYSTEM_TIME) -> Clock:
         if not isinstance(clock_type, ClockType):
             raise TypeError("Clock type must be a ClockType enum")
-        self = super().__new__(ROSClock if clock_type is ClockType.ROS_TIME else cls)
+        self: Any = super().__new__(ROSClock if clock_type is ClockType.ROS_TIME else cls)
         self._clock_type = clock_type
         self._jump_handles: list[JumpHandle] = []
+        self._is_active = False
+        self._override_ns = 0
         return self
 
     @property
@@ -175,10 +177,7 @@ class ROSClock(Clock):
     """System time, or the last time set by /clock while ROS time is active."""
 
     def __new__(cls) -> ROSClock:  # type: ignore[misc]
-        self: Any = super().__new__(Clock, clock_type=ClockType.ROS_TIME)
-        self._is_active = False
-        self._override_ns = 0
-        return self  # type: ignore[no-any-return]
+        return super().__new__(cls, clock_type=ClockType.ROS_TIME)  # type: ignore[no-any-return]
 
     @property
     def ros_time_is_active(self) -> bool:
