@@ -30,9 +30,14 @@ def free_domain() -> int:
     domains = list(range(1, LAST_DOMAIN + 1))
     random.SystemRandom().shuffle(domains)
     for domain in domains:
-        if all(_is_free(7400 + 250 * domain + offset) for offset in (10, 11, 12, 13)):
+        if is_free_domain(domain):
             return domain
     return domains[0]
+
+
+def is_free_domain(domain: int) -> bool:
+    """Whether nobody on this machine uses the ports of the domain's first participants."""
+    return all(_is_free(7400 + 250 * domain + offset) for offset in (10, 11, 12, 13))
 
 
 def _is_free(port: int) -> bool:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import pytest
 
-from ebt_policy_ros.cli.isolation import LAST_DOMAIN
+from ebt_policy_ros.cli.isolation import LAST_DOMAIN, is_free_domain
 
 from . import provide  # noqa: F401
 
@@ -27,7 +27,7 @@ PATIENCE_S = 60.0
 
 
 def _take_domain() -> tuple[int, IO[str]]:
-    """A domain that no other test of any process holds, and the lock that keeps it."""
+    """A domain that no other test of any process holds and nobody else uses, and the lock that keeps it."""
     numbers = list(range(1, LAST_DOMAIN + 1))
     random.SystemRandom().shuffle(numbers)
     for number in numbers:
@@ -37,7 +37,9 @@ def _take_domain() -> tuple[int, IO[str]]:
         except OSError:
             lock.close()
             continue
-        return number, lock
+        if is_free_domain(number):
+            return number, lock
+        lock.close()
     pytest.fail("all ROS domains are taken")
 
 

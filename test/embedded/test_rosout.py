@@ -65,8 +65,8 @@ def test_late_readers_get_what_was_said(graph: Graph) -> None:
     lines = _listen(graph)
     graph.spin_until(lambda: lines, "the line")
     assert [line.msg for line in lines] == ["early"]
-    told = [item for item in node.get_publishers_info_by_topic("/rosout") if item.node_name == "chatty"]
-    (qos,) = [item.qos_profile for item in told]
+    graph.spin_until(lambda: node.count_publishers("/rosout"), "the publisher")
+    (qos,) = [item.qos_profile for item in node.get_publishers_info_by_topic("/rosout")]
     assert (qos.reliability.name, qos.durability.name) == ("RELIABLE", "TRANSIENT_LOCAL")
     assert qos.lifespan.nanoseconds == 10 * 10**9
 

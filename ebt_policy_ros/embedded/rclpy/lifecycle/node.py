@@ -33,16 +33,16 @@ class LifecycleNodeMixin(ManagedEntity):
         }
         self._managed_entities: set[ManagedEntity] = set()
         self._state_machine = StateMachine()
-        self._rcl_transition_event: Publisher | None = None
+        node: Any = self
+        # rcl publishes events with the default profile: reliable, volatile, the last 10; with or without services.
+        self._rcl_transition_event: Publisher = Node.create_publisher(
+            node, TransitionEvent, "~/transition_event", QoSProfile(depth=10)
+        )
         if enable_communication_interface:
             self._rcl_open_interface(callback_group)
 
     def _rcl_open_interface(self, group: Any) -> None:
         node: Any = self
-        # rcl publishes events with the default profile: reliable, volatile, the last 10.
-        self._rcl_transition_event = Node.create_publisher(
-            node, TransitionEvent, "~/transition_event", QoSProfile(depth=10)
-        )
         for kind, name, callback in (
             (ChangeState, "change_state", self._rcl_on_change_state),
             (GetState, "get_state", self._rcl_on_get_state),
@@ -126,7 +126,7 @@ class LifecycleNodeMixin(ManagedEntity):
             node.get_logger().warning(f"No transition matching {wanted} found for current state {state.label}")
             raise RCLError("Failed to trigger lifecycle state machine transition")
         self._state_machine.current = arrow.goal
-        if self._rcl_transition_event is not None and self._rcl_transition_event._context.ok():
+        if self._rcl_transition_event._context.ok():
             event = TransitionEvent(start_state=_state(arrow.start), goal_state=_state(arrow.goal))
             self._rcl_transition_event.publish(event)
 
