@@ -125,6 +125,7 @@ class Peer:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._open_pipes = 2
+        self._is_interrupted = False
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -158,10 +159,15 @@ class Peer:
                 pytest.fail(f"peer never said '{text}': {self.lines}")
             return line
 
-    def end(self, number: int = signal.SIGINT) -> int:
-        """Sends a signal and waits; the exit status."""
-        if self.process.poll() is None:
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Sends a signal, once."""
+        if self.process.poll() is None and not self._is_interrupted:
+            self._is_interrupted = True
             self.process.send_signal(number)
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Sends a signal, unless that has been done, and waits; the exit status."""
+        self.interrupt(number)
         try:
             status = self.process.wait(PATIENCE_S)
             with self._changed:
@@ -184,5 +190,7 @@ def start_peer(domain: int) -> Iterator[Callable[..., Peer]]:
         return peer
 
     yield start
+    for peer in peers:
+        peer.interrupt()
     for peer in peers:  # politely: a reliable writer here waits a while for a reader that was killed
         peer.end()

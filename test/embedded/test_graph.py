@@ -80,11 +80,12 @@ def test_an_unknown_node_is_an_error(graph: Graph) -> None:
             ask("nobody", "/")
 
 
-def test_endpoints_are_counted_and_described(graph: Graph, start_peer: Callable[..., Peer]) -> None:
+def test_endpoints_are_counted_and_described(graph: Graph) -> None:
+    from rclpy.qos import qos_profile_sensor_data
     from rclpy.topic_endpoint_info import TopicEndpointTypeEnum
     from std_msgs.msg import String
 
-    start_peer("talker", "best_effort")
+    graph.node("talker").create_publisher(String, "chatter", qos_profile_sensor_data)
     node = graph.node("here", "-r", "heard:=chatter")
     for _ in range(2):
         node.create_subscription(String, "heard", lambda _: None, 1)
@@ -106,13 +107,13 @@ def test_endpoints_are_counted_and_described(graph: Graph, start_peer: Callable[
     assert node.get_publishers_info_by_topic("/nothing") == []
 
 
-def test_newer_questions(graph: Graph, start_peer: Callable[..., Peer]) -> None:
+def test_newer_questions(graph: Graph) -> None:
     """Public since Iron or Jazzy."""
     from std_msgs.msg import String
     from std_srvs.srv import Trigger
 
-    start_peer("server")
     node = graph.node("here")
+    graph.node("server").create_service(Trigger, "who", lambda _, response: response)
     if hasattr(node, "get_fully_qualified_node_names"):
         graph.spin_until(lambda: "/server" in node.get_fully_qualified_node_names(), "the node")
     if hasattr(node, "wait_for_node"):
@@ -164,9 +165,11 @@ def test_topics_carry_the_hash_of_their_type(graph: Graph, name: str) -> None:
         assert told.topic_type_hash.value.hex() == HASHES[name].partition("_")[2]
 
 
-def test_services_carry_the_hashes_of_their_types(graph: Graph, start_peer: Callable[..., Peer]) -> None:
-    start_peer("server")
+def test_services_carry_the_hashes_of_their_types(graph: Graph) -> None:
+    from std_srvs.srv import SetBool
+
     node = graph.node("here")
+    graph.node("server").create_service(SetBool, "~/negate", lambda _, response: response)
     asked, answered = "rq/server/negateRequest", "rr/server/negateReply"
     graph.spin_until(lambda: node.get_subscriptions_info_by_topic(asked, no_mangle=True), "the requests")
     graph.spin_until(lambda: node.get_publishers_info_by_topic(answered, no_mangle=True), "the replies")

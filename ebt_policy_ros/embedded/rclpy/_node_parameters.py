@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from rcl_interfaces.msg import (
     SetParametersResult,
 )
 
+from ._parameter_ranges import double_problem, integer_problem
 from .exceptions import (
     InvalidParameterException,
     InvalidParameterTypeException,
@@ -322,39 +322,12 @@ class NodeParameters:
             expected = Parameter.Type(descriptor.type)
             return _refused(f"Wrong parameter type, expected '{expected}' got '{parameter.type_}'")
         if parameter.type_ is Parameter.Type.INTEGER and descriptor.integer_range:
-            return self._rcl_check_integer(parameter, descriptor.integer_range[0])
+            reason = integer_problem(parameter.name, parameter.value, descriptor.integer_range[0])
+            return _refused(reason) if reason else SetParametersResult(**_OK)
         if parameter.type_ is Parameter.Type.DOUBLE and descriptor.floating_point_range:
-            return self._rcl_check_double(parameter, descriptor.floating_point_range[0])
-        return SetParametersResult(**_OK)
-
-    def _rcl_check_integer(self, parameter: Parameter, allowed: Any) -> Any:
-        low, high = sorted((allowed.from_value, allowed.to_value))
-        value = parameter.value
-        if value in (low, high):
-            return SetParametersResult(**_OK)
-        if not low < value < high:
-            return _refused(f"Parameter {parameter.name} out of range. Min: {low}, Max: {high}, value: {value}")
-        if allowed.step != 0 and (value - low) % allowed.step != 0:
-            return _refused(
-                f"The parameter value for {parameter.name} is not a valid step. "
-                f"Min: {low}, max: {high}, value: {value}, step: {allowed.step}"
-            )
-        return SetParametersResult(**_OK)
-
-    def _rcl_check_double(self, parameter: Parameter, allowed: Any) -> Any:
-        low, high = sorted((allowed.from_value, allowed.to_value))
-        value = parameter.value
-        if any(math.isclose(value, edge, rel_tol=self.PARAM_REL_TOL) for edge in (low, high)):
-            return SetParametersResult(**_OK)
-        if not low < value < high:
-            return _refused(f"Parameter {parameter.name} out of range Min: {low}, Max: {high}, value: {value}")
-        if allowed.step != 0.0:
-            nearest = low + round((value - low) / allowed.step) * allowed.step
-            if not math.isclose(nearest, value, rel_tol=self.PARAM_REL_TOL):
-                return _refused(
-                    f"The parameter value for {parameter.name} is not close enough to a valid step. "
-                    f"Min: {low}, max: {high}, value: {value}, step: {allowed.step}"
-                )
+            allowed = descriptor.floating_point_range[0]
+            reason = double_problem(parameter.name, parameter.value, allowed, self.PARAM_REL_TOL)
+            return _refused(reason) if reason else SetParametersResult(**_OK)
         return SetParametersResult(**_OK)
 
     def _rcl_full_name(self) -> str:
