@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import SafetyError, ShapeError
 from ebt_policy_ros.core.limits import (
@@ -154,15 +155,9 @@ class SafetyStage:
         """Plans from states (B, D) along finite targets (B, H, D), row 0 meant for ``delay_ns`` after the start."""
         grid_ns, along_positions, along_velocities = self._reference(targets, delay_ns)
         num_steps = max(1, -(-grid_ns[-1] // self._step_ns))
-        reference = [
-            _at(knot * self._step_ns, grid_ns, along_positions, along_velocities) for knot in range(num_steps + 1)
-        ]
-        return self._track(
-            np.stack([position for position, _ in reference], axis=1),
-            np.stack([velocity for _, velocity in reference], axis=1),
-            positions,
-            velocities,
-        )
+        offsets_ns = np.arange(num_steps + 1) * self._step_ns
+        reference = _along(offsets_ns, np.array(grid_ns), along_positions, along_velocities)
+        return self._track(*reference, positions, velocities)
 
     def _reference(self, targets: Floats, delay_ns: int) -> tuple[list[int], Floats, Floats]:
         """Times [ns from the start] (M,) twice a period, and the chunk's own positions and velocities (B, M, D) there.
@@ -229,8 +224,8 @@ class SafetyStage:
         for limit in self._step_limits:
             low, high = limit.velocity_bounds(positions, velocities)
             bounded = np.minimum(np.maximum(wanted, low), high)
-            num_changed = (np.abs(bounded - wanted) > NOTICEABLE).sum(axis=1)
-            if num_changed.any():
+            if (bounded != wanted).any():
+                num_changed = (np.abs(bounded - wanted) > NOTICEABLE).sum(axis=1)
                 clamps[limit.name] = clamps.get(limit.name, np.zeros(len(wanted))) + num_changed
             wanted = bounded
         return positions + (velocities + wanted) * (self._step_s / 2.0), wanted
@@ -298,13 +293,17 @@ def smoothed(positions: Floats, velocities: Floats, knot: MotionState, step_s: f
     return MotionState(*(np.concatenate([first[..., None, :], part], axis=-2) for first, part in parts))
 
 
-def _at(offset_ns: int, grid_ns: list[int], positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
-    """Reference position and velocity (B, D) at a time: on the parabola between knots, straight on outside."""
-    left = min(max(int(np.searchsorted(grid_ns, offset_ns, side="right")) - 1, 0), len(grid_ns) - 1)
-    since_s = (offset_ns - grid_ns[left]) * 1e-9
-    if since_s < 0.0 or left == len(grid_ns) - 1:
-        return positions[:, left] + velocities[:, left] * since_s, velocities[:, left]
-    step_s = (grid_ns[left + 1] - grid_ns[left]) * 1e-9
-    bend = (velocities[:, left + 1] - velocities[:, left]) / step_s
-    reached = velocities[:, left] + bend * since_s
-    return positions[:, left] + (velocities[:, left] + reached) * (since_s / 2.0), reached
+def _along(
+    offsets_ns: NDArray[np.int64], grid_ns: NDArray[np.int64], positions: Floats, velocities: Floats
+) -> tuple[Floats, Floats]:
+    """Reference positions and velocities (B, N, D) at N times: on the parabolas between the grid's, straight on
+    outside."""
+    last = len(grid_ns) - 1
+    left = np.clip(np.searchsorted(grid_ns, offsets_ns, side="right") - 1, 0, last)
+    right = np.minimum(left + 1, last)
+    since_s = ((offsets_ns - grid_ns[left]) * 1e-9)[:, None]
+    inside = (since_s >= 0.0) & (left < last)[:, None]
+    step_s = np.where(left < last, (grid_ns[right] - grid_ns[left]) * 1e-9, 1.0)[:, None]
+    begun = velocities[:, left]
+    reached = np.where(inside, begun + (velocities[:, right] - begun) / step_s * since_s, begun)
+    return positions[:, left] + (begun + reached) * (since_s / 2.0), reached

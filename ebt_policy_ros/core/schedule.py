@@ -18,6 +18,9 @@ AT_REST = 0.25
 SAME_PLACE, LOOP_ROWS, STEP = 0.08, 20, 0.05
 """[rad or m] an arm this near to where it was so many points before has gone round in a loop, which a retreat leaves
 out; it crosses in steps of at most ``STEP``."""
+NEAR_NS = 100_000
+"""A knot nearer than this [ns] is where the trajectory starts: between points a few nanoseconds apart a controller's
+spline would divide rounding by next to nothing."""
 MOVED = 5e-3
 """Change of a command [rad or m], the hand's apart, from which a point belongs to the path: standing still and
 trembling on the spot are no way to go back."""
@@ -87,6 +90,8 @@ class Schedule:
         if begin.velocities.any() or begin.accelerations.any():
             knot_ns = running.next_point_ns(start_ns)
         knot = running.sample(knot_ns)
+        if knot_ns - start_ns < NEAR_NS:
+            start_ns, begin = knot_ns, knot
         if measured is not None and deviation:
             here = MotionState.at_rest(measured.positions)
             begin, knot = (MotionState(*map(self._only_hand, here, state)) for state in (begin, knot))

@@ -9,7 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ebt_policy_ros.core.errors import SafetyError, ShapeError
@@ -189,6 +189,7 @@ def test_any_chunk_becomes_safe(
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), waits=st.lists(st.integers(1, 6 * PERIOD), min_size=2, max_size=12))
+@example(seed=0, waits=[74_999_992, 1])  # nanoseconds before a knot
 def test_chunk_upon_chunk_at_any_time_breaks_no_limit_and_jerks_nowhere(seed: int, waits: list[int]) -> None:
     rng, safety = np.random.default_rng(seed), stage()
     running = Schedule(ScheduleSettings(), ROBOT, PERIOD)
