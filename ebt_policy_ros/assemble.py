@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
 from ebt_policy_ros.messages.kinematics import ToolSettings
 from ebt_policy_ros.resources import find_model, load_robot_file
 
-RUNTIMES = ("auto", "torch")
+RUNTIMES = ("auto", "torch", "onnxruntime")
+"""``auto``: ONNX Runtime on the CPU for a bundle that was exported, where it is installed; torch else."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def assemble_all(
     settings = make_settings(bundle, overrides or {})
     is_calibrated = bundle.calibration is not None and bundle.method == "ebt"
     calibration = Calibration.from_mapping(bundle.calibration) if is_calibrated else None
-    minimiser = _make_minimiser(bundle, device, runtime, sampler)
+    minimiser = _make_minimiser(bundle, directory, device, runtime, sampler)
     if warm_up:
         _warm_up(minimiser, bundle, settings)
     normaliser = Normaliser(positions=_stats(bundle.positions), actions=_stats(bundle.actions))
@@ -142,7 +144,7 @@ def _stats(bounds: Any) -> Stats:
     return Stats(np.array(bounds.low), np.array(bounds.high))
 
 
-def _make_minimiser(bundle: Any, device: str, runtime: str, sampler: str | None) -> EnergyMinimiser:
+def _make_minimiser(bundle: Any, directory: Path, device: str, runtime: str, sampler: str | None) -> EnergyMinimiser:
     if runtime not in RUNTIMES:
         raise SettingsError(f"runtime '{runtime}': expected one of {', '.join(RUNTIMES)}")
     if sampler is not None and bundle.method != "dp":
@@ -150,6 +152,10 @@ def _make_minimiser(bundle: Any, device: str, runtime: str, sampler: str | None)
             f"sampler '{sampler}': only a diffusion policy ('dp') has samplers, bundle '{bundle.name}' is "
             f"'{bundle.method}'; leave it out"
         )
+    if runtime == "onnxruntime" or (runtime == "auto" and _prefers_onnx(bundle, directory, device)):
+        from ebt_policy_ros.runtimes.onnx_runtime import OnnxMinimiser
+
+        return OnnxMinimiser(bundle, directory, device)
     try:
         from ebt_policy_ros.runtimes.torch_baselines import DiffusionSampler, RegressionRunner
         from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
@@ -166,6 +172,21 @@ def _make_minimiser(bundle: Any, device: str, runtime: str, sampler: str | None)
     if bundle.method == "regression":
         return RegressionRunner(bundle, device, num_threads=1)
     raise BundleError(f"bundle '{bundle.name}': method '{bundle.method}' is none of ebt, dp, regression")
+
+
+def _prefers_onnx(bundle: Any, directory: Path, device: str) -> bool:
+    """Whether ONNX Runtime can run the bundle here and is the faster one: on the CPU."""
+    from ebt_policy_ros.policy.graphs import is_exported
+
+    if bundle.method != "ebt" or not is_exported(directory) or importlib.util.find_spec("onnxruntime") is None:
+        return False
+    if device != "auto":
+        return device == "cpu"
+    if importlib.util.find_spec("torch") is None:
+        return True
+    import torch
+
+    return not torch.cuda.is_available()
 
 
 def _warm_up(minimiser: EnergyMinimiser, bundle: Any, settings: PipelineSettings) -> None:

@@ -12,6 +12,8 @@ steps are faster. Latency does not depend on the weights: without a trained diff
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +26,7 @@ from ebt_policy_ros.cli.arguments import output_file, whole_number
 from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.cli.results import versions, write_json
 from ebt_policy_ros.core.errors import BundleError, SettingsError
+from ebt_policy_ros.core.minimise import starting_noise
 from ebt_policy_ros.core.types import NormalisedObservation
 
 STEPS = (1, 2, 4, 8)
@@ -33,6 +36,8 @@ LABELS = {
     **{f"ebt{steps}": f"EBT, {steps} step{'s' * (steps > 1)}" for steps in STEPS},
     "ebt2_unscored": "EBT, 2 steps, result not scored",
     "ebt2_judged": "EBT, 2 steps, result judged by the critic",
+    "ebt2_onnx": "the same, ONNX Runtime",
+    "ebt2_plain": "the same, torch's modules and autograd",
     "ddpm100": "Diffusion Policy, DDPM-100",
     "ddim16": "Diffusion Policy, DDIM-16",
     "ddim10": "Diffusion Policy, DDIM-10",
@@ -65,6 +70,9 @@ def run(options: argparse.Namespace) -> int:
 
     directory = find_model(options.model)
     runners, trained = make_runners(directory, options.device, options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = make_exported(directory, runners["ebt"], Path(folder), options.threads)
+    runners |= {} if exported is None else {"onnx": exported}
     samplers, whole = contestants(runners)
     device, threads = runners["ebt"].device, torch.get_num_threads()
     is_own = device.type == "cpu" and threads == 1
@@ -79,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         "clock": "CPU time of the thread" if is_own else "wall time",
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "versions": versions(),
-        "weights": {method: "trained" if method in trained else "random" for method in runners},
+        "weights": {method: "trained" if method in trained else "random" for method in runners if method != "onnx"},
         "note": "latency does not depend on the weights; methods share the trunk and its kernels",
         **summary(sampler_ms, whole_ms),
         "wall_ms": {
@@ -122,6 +130,24 @@ def make_runners(directory: Path, device: str, threads: int) -> tuple[dict[str, 
     return runners, trained | (set(SAMPLERS) if "dp" in trained else set())
 
 
+def make_exported(directory: Path, ebt: Any, folder: Path, threads: int) -> Any:
+    """The bundle in ONNX Runtime on the same device, exported into ``folder`` unless its own graphs fit; None where
+    the packages for it are missing."""
+    if any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "onnxscript")):
+        return None
+    from ebt_policy_ros.policy.export import export
+    from ebt_policy_ros.policy.graphs import is_exported
+    from ebt_policy_ros.runtimes.onnx_runtime import OnnxMinimiser
+
+    if not is_exported(directory):
+        export(ebt.bundle, folder)
+    source = directory if is_exported(directory) else folder
+    try:
+        return OnnxMinimiser(ebt.bundle, source, ebt.device.type, num_threads=threads)
+    except SettingsError:  # torch has a GPU here, this ONNX Runtime has not
+        return None
+
+
 def untrained(bundle: Any, method: str) -> Any:
     """A bundle of another method on the same trunk, with random weights."""
     from ebt_policy_ros.policy.load import make_network
@@ -158,6 +184,11 @@ def contestants(runners: Mapping[str, Any]) -> tuple[dict[str, Contestant], dict
     if ebt.observe(seen).critic:
         samplers["ebt2_judged"] = descend(2, is_judged=True)
     whole = {f"ebt{steps}": from_pictures(ebt, steps) for steps in STEPS}
+    samplers["ebt2_plain"], whole["ebt2_plain"] = plain(ebt, seen)
+    if "onnx" in runners:
+        onnx = runners["onnx"]
+        samplers["ebt2_onnx"] = descend_exported(onnx, seen)
+        whole["ebt2_onnx"] = from_pictures(onnx, 2)
     for name, runner in runners.items():
         if name.startswith("dd"):
             samplers[name], samplers[f"{name}_passes"] = denoise(runner), passes(runner, seen)
@@ -166,6 +197,48 @@ def contestants(runners: Mapping[str, Any]) -> tuple[dict[str, Contestant], dict
     samplers["regression"] = lambda seed: regression.predict(regression_cache)
     whole["regression"] = from_pictures(regression, 1)
     return samplers, whole
+
+
+def descend_exported(onnx: Any, seen: NormalisedObservation) -> Contestant:
+    """Two steps in ONNX Runtime from an encoded observation, judged where there is a critic."""
+    observed = onnx.observe(seen)
+    horizon, joints = onnx.bundle.chunk.horizon, len(onnx.bundle.joints)
+    return lambda seed: onnx.descend(observed, starting_noise(seed, 1, horizon, joints), 2)
+
+
+def plain(ebt: Any, seen: NormalisedObservation) -> tuple[Contestant, Contestant]:
+    """Two steps by the training's own modules and autograd, judged where there is a critic: from an encoded
+    observation, and from pictures. What the fast kernels and the exported graphs save is measured against it."""
+    import torch
+
+    from ebt_policy_ros.policy.energy import descend
+    from ebt_policy_ros.policy.load import load_critic
+
+    network, critic = ebt.network, load_critic(ebt.bundle)
+    critic = None if critic is None else critic.to(ebt.device)
+
+    def judge(features: Any, positions: Any, cache: Any, seed: int) -> Any:
+        start = ebt.starts(1, seed)
+        with torch.enable_grad():
+            chunk = descend(network, cache, start, 2).chunks[-1]
+        with torch.no_grad():
+            told = [network.energy(cache, chunk)]
+            if critic is not None:
+                told.append(critic.log_distances(critic.observe(features, positions), chunk).exp())
+        return [part.cpu().numpy() for part in (chunk, *told)]
+
+    with torch.no_grad():
+        features, positions = ebt._encode(seen)
+        cache = network.observe(features, positions)
+    observations = [pictures(ebt.bundle, seed) for seed in range(8)]
+
+    def whole(seed: int) -> Any:
+        with torch.no_grad():
+            own_features, own_positions = ebt._encode(observations[seed % len(observations)])
+            own_cache = network.observe(own_features, own_positions)
+        return judge(own_features, own_positions, own_cache, seed)
+
+    return lambda seed: judge(features, positions, cache, seed), whole
 
 
 def unscored(ebt: Any, seen: NormalisedObservation) -> Contestant:
@@ -266,8 +339,30 @@ def summary(sampler_ms: Mapping[str, Sequence[float]], whole_ms: Mapping[str, Se
         "ratios_unscored": ratios(sampler_ms, "ebt2_unscored"),
         "ratios_camera_to_chunk": ratios(whole_ms, REFERENCE),
         "ratios_camera_to_chunk_p10_p90": spread(whole_ms),
+        "onnxruntime_faster_than": faster(sampler_ms, whole_ms),
         "sampler_ms": {name: quantiles(values) for name, values in sampler_ms.items()},
         "camera_to_chunk_ms": {name: quantiles(values) for name, values in whole_ms.items()},
+    }
+
+
+def faster(
+    sampler_ms: Mapping[str, Sequence[float]], whole_ms: Mapping[str, Sequence[float]]
+) -> dict[str, dict[str, float]]:
+    """How many times longer the same chunk takes in torch than in ONNX Runtime: by the fast kernels that are shipped,
+    and by plain modules with autograd. Empty where ONNX Runtime was not measured."""
+    if "ebt2_onnx" not in whole_ms:
+        return {}
+
+    def ratio(times: Mapping[str, Sequence[float]], name: str) -> float:
+        return round(float(np.median(times[name]) / np.median(times["ebt2_onnx"])), 2)
+
+    judged = "ebt2_judged" if "ebt2_judged" in sampler_ms else "ebt2"
+    return {
+        "torch_fast_kernels": {"sampler": ratio(sampler_ms, judged), "camera_to_chunk": ratio(whole_ms, "ebt2")},
+        "torch_modules_and_autograd": {
+            "sampler": ratio(sampler_ms, "ebt2_plain"),
+            "camera_to_chunk": ratio(whole_ms, "ebt2_plain"),
+        },
     }
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "select": ("select", "the best checkpoint of a training run, by closed-loop episodes"),
     "compare": ("compare", "two results on the same seeds: difference with its interval, exact test"),
     "calibrate": ("calibrate", "measure a bundle's uncertainty score and store its threshold"),
+    "export": ("export", "write a bundle as ONNX graphs, and check that they compute the same"),
     "bench": ("bench", "how long a chunk takes, against diffusion and regression on the same trunk"),
     "replay": ("replay", "a bag through the pipeline again: the same chunks? another bundle's?"),
     "check": ("check", "what does not fit between robot file, bundle, URDF and parameters, by name"),

@@ -23,7 +23,10 @@ _TEXTS = {
     "model": ("lift", "Bundle directory, or the name of one under models/."),
     "robot": ("panda_sim", "Robot file (YAML), or the name of one under config/robots/."),
     "device": ("auto", "Where the model runs: auto, cpu, cuda or cuda:<index>."),
-    "runtime": ("auto", "What runs the model: auto, torch or onnxruntime."),
+    "runtime": (
+        "auto",
+        "What runs the model: torch, onnxruntime (after ebt-policy export), or auto: the latter on a CPU where it can.",
+    ),
     "trajectory_action": ("follow_joint_trajectory", "Name of the action of command_output action."),
     "gripper_action": ("gripper_cmd", "Name of the action of gripper_output gripper_command."),
 }

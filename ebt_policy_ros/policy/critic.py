@@ -16,8 +16,6 @@ from ebt_policy_ros.policy.network import Architecture, ObservationCache, Trunk
 
 CRITIC_PREFIX = "critic."
 CRITIC_LAYERS = 2
-EXPECTED_ERROR = "expected_error"
-"""Name of the critic's term: root mean square over the chunk, normalised units."""
 
 
 class CriticNetwork(Trunk):

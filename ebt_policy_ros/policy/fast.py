@@ -6,7 +6,8 @@ folded into the matrices behind them, query, key and value are one product, resi
 products, and the gradient is written out: one matrix product back for each one forward, no graph and no gradients of
 weights. All methods run on this trunk, so that comparing their speed compares the methods.
 
-Everything is a snapshot of the network's weights; B counts candidates.
+Everything is a snapshot of the network's weights; B counts candidates. Sizes are read as ``x.shape[0]``, never as
+``len(x)``: so an export keeps the number of candidates open.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class FastTrunk:
 
         ``scales``: (1, d) factors on what attention and mixing read. ``keep`` collects what ``backward`` needs.
         """
-        count, heads, horizon = len(x) // self.horizon, self.heads, self.horizon
+        count, heads, horizon = x.shape[0] // self.horizon, self.heads, self.horizon
         for layer, observed in zip(self.layers, cache, strict=True):
             normed, rate = self.norm(x)
             read = normed if scales is None else normed * scales[0]
@@ -118,14 +119,17 @@ class FastTrunk:
     def _attention_backward(self, gradient: Tensor, layer: _Layer, own: _Kept) -> Tensor:
         """Gradient (B * H, d) after the attention's residual sum -> of query, key and value (B * H, 3 d)."""
         heads, horizon = self.heads, self.horizon
-        count = len(gradient) // horizon
+        count = gradient.shape[0] // horizon
         heard = torch.mm(gradient, layer.out.t()).view(count, horizon, heads, -1).transpose(1, 2).flatten(0, 1)
         weights = torch.bmm(heard, own.keys_values[1].transpose(1, 2))
         logits = _softmax_backward(weights, own.weights, 2, weights.dtype)
-        parts = heard.new_empty((3, *heard.shape))
-        torch.bmm(logits, own.keys_values[0], out=parts[0])
-        torch.bmm(logits[:, :, -horizon:].transpose(1, 2), own.query, out=parts[1])
-        torch.bmm(own.weights[:, :, -horizon:].transpose(1, 2), heard, out=parts[2])
+        parts = torch.stack(
+            (
+                torch.bmm(logits, own.keys_values[0]),
+                torch.bmm(logits[:, :, -horizon:].transpose(1, 2), own.query),
+                torch.bmm(own.weights[:, :, -horizon:].transpose(1, 2), heard),
+            )
+        )
         return parts.view(3, count, heads, horizon, -1).permute(1, 3, 0, 2, 4).reshape(count * horizon, -1)
 
     def norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +157,7 @@ class FastEnergy(FastTrunk):
     def energy(self, cache: FastCache, chunks: Tensor) -> Tensor:
         """chunks (B, H, D) normalised -> (B,) energies."""
         normed, _ = self.forward(self._tokens(chunks), cache)
-        return torch.mv(normed, self.head).view(len(chunks), -1).sum(1)
+        return torch.mv(normed, self.head).view(chunks.shape[0], -1).sum(1)
 
     def energy_and_gradient(self, cache: FastCache, chunks: Tensor) -> tuple[Tensor, Tensor]:
         """E (B,) and dE/da (B, H, D) at ``chunks``."""
@@ -162,10 +166,10 @@ class FastEnergy(FastTrunk):
         each = torch.mv(normed, self.head)
         inner = torch.addcmul(self.head, normed, each.unsqueeze(1), value=-1 / self.width)
         gradient = torch.mm(self.backward(inner * rate, kept), self.token.t())
-        return each.view(len(chunks), -1).sum(1), gradient.view(chunks.shape)
+        return each.view(chunks.shape[0], -1).sum(1), gradient.view(chunks.shape)
 
     def _tokens(self, chunks: Tensor) -> Tensor:
-        place = self.place if len(chunks) == 1 else self.place.repeat(len(chunks), 1)
+        place = self.place if chunks.shape[0] == 1 else self.place.repeat(chunks.shape[0], 1)
         return torch.addmm(place, chunks.reshape(-1, chunks.shape[2]), self.token)
 
 
@@ -221,9 +225,9 @@ class FastCritic(FastTrunk):
 
     def distances(self, cache: FastCache, chunks: Tensor) -> Tensor:
         """chunks (B, H, D) normalised -> (B, H) expected mean squared distances to the expert's rows."""
-        x = torch.addmm(self.place.repeat(len(chunks), 1), chunks.reshape(-1, chunks.shape[2]), self.token)
+        x = torch.addmm(self.place.repeat(chunks.shape[0], 1), chunks.reshape(-1, chunks.shape[2]), self.token)
         normed, _ = self.forward(x, cache)
-        return (torch.mv(normed, self.head) + self.head_bias).exp().view(len(chunks), -1)
+        return (torch.mv(normed, self.head) + self.head_bias).exp().view(chunks.shape[0], -1)
 
 
 def _layer(block: Block) -> _Layer:

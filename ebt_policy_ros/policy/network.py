@@ -117,16 +117,21 @@ class CameraEncoder(nn.Module):
         x = act(self.norm8(self.down8(fine)))
         coarse = x + act(self.norm_coarse(self.context(x)))
         points = [soft_argmax(self.fine_points(fine)), soft_argmax(self.coarse_points(coarse))]
-        return torch.cat([*points, coarse.float().mean((2, 3))], 1)
+        return torch.cat([*points, precise(coarse).mean((2, 3))], 1)
 
 
 def soft_argmax(logits: Tensor) -> Tensor:
     """(B, P, h, w) logits -> (B, 2 P) mean coordinates in [-1, 1], x of every point first, then y."""
     _, _, height, width = logits.shape
-    weights = logits.float().flatten(2).softmax(2).unflatten(2, (height, width))
-    x = torch.linspace(-1, 1, width, device=logits.device)
-    y = torch.linspace(-1, 1, height, device=logits.device)
+    weights = precise(logits).flatten(2).softmax(2).unflatten(2, (height, width))
+    x = torch.linspace(-1, 1, width, device=logits.device, dtype=weights.dtype)
+    y = torch.linspace(-1, 1, height, device=logits.device, dtype=weights.dtype)
     return torch.cat([weights.sum(2) @ x, weights.sum(3) @ y], 1)
+
+
+def precise(x: Tensor) -> Tensor:
+    """At least float32: sums over a picture are taken so, whatever the convolutions compute in."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 NORM_EPSILON = 1e-5

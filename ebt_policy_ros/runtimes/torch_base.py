@@ -142,11 +142,3 @@ class TorchRuntime:
 def generator_of(seed: int) -> torch.Generator:
     """A CPU generator for any integer from 0. torch reads the lowest 32 bits of a seed only: they are mixed first."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-
-
-def spread_of(chunks: Floats, chosen: int) -> float:
-    """Mean root-mean-square distance of the other chunks (K, H, D) to the chosen one; 0 when there are none."""
-    if len(chunks) == 1:
-        return 0.0
-    others = np.delete(chunks, chosen, axis=0)
-    return float(np.sqrt(np.square(others - chunks[chosen]).mean(axis=(1, 2))).mean())

@@ -18,7 +18,8 @@ from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Ou
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.diffusion import TRAINING_STEPS
 from ebt_policy_ros.policy.fast import FastCache, FastDiffusion, FastRegression, repeat
-from ebt_policy_ros.runtimes.torch_base import TorchRuntime, generator_of, spread_of
+from ebt_policy_ros.runtimes.choose import spread_of
+from ebt_policy_ros.runtimes.torch_base import TorchRuntime, generator_of
 
 SAMPLERS = {"ddpm100": ("DDPMScheduler", 100), "ddim16": ("DDIMScheduler", 16), "ddim10": ("DDIMScheduler", 10)}
 """Name -> diffusers' class and its number of denoising steps."""

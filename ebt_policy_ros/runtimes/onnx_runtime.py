@@ -1,0 +1,292 @@
+"""Runs an exported bundle with ONNX Runtime: on the GPU where its CUDA provider is, else on the CPU. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ebt_policy_ros.core.errors import BundleError, SettingsError, ShapeError
+from ebt_policy_ros.core.minimise import starting_noise
+from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, as_floats
+from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.policy.graphs import (
+    ACTION_TOLERANCE,
+    ENERGY_TOLERANCE,
+    PARITY_FILE,
+    graph_path,
+    read_info,
+)
+from ebt_policy_ros.runtimes.choose import choose
+from ebt_policy_ros.runtimes.pictures import resized
+
+Values = NDArray[np.float32]
+
+
+class Seen(NamedTuple):
+    """An encoded observation; values stay on the device."""
+
+    cache: Any
+    critic_cache: Any
+    """None without a critic."""
+    terms: Mapping[str, float]
+
+
+class OnnxMinimiser:
+    """The EnergyMinimiser of an exported bundle.
+
+    Everything between pictures and chunks stays on the device; energies, gradients' norms and chunks come back once,
+    when the descent is over, and after them what the critic says of the chosen chunk.
+    """
+
+    METHOD = "ebt"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        directory: str | Path,
+        device: str = "auto",
+        *,
+        num_threads: int = 1,
+        check: bool = True,
+        bound: bool | None = None,
+    ) -> None:
+        """Loads the graphs in ``directory`` and, with ``check``, compares them with the numbers written at export.
+        ``bound``: values stay on the device between graphs; None: wherever that is not the CPU.
+
+        SettingsError without onnxruntime or the provider that ``device`` wants; BundleError for graphs that are
+        missing, belong to other weights, or do not compute what they did when they were exported.
+        """
+        if bundle.method != self.METHOD:
+            raise BundleError(f"bundle '{bundle.name}': method is '{bundle.method}'; ONNX Runtime runs '{self.METHOD}'")
+        self.bundle = bundle
+        self._device, providers = _providers(device)
+        self._is_bound = self._device != "cpu" if bound is None else bound
+        options = _options(num_threads)
+        directory = Path(directory)
+        names = ["encoder", "descent", "energy"]
+        if any(name.startswith("critic.") for name in bundle.tensors):
+            names.append("critic")
+        self._graphs = {}
+        for name in names:
+            path = graph_path(directory, name)
+            session = _session(path, options, providers)
+            info = read_info(session.get_modelmeta().custom_metadata_map, path, bundle)
+            self._graphs[name] = _BoundGraph(session, self._device) if self._is_bound else _Graph(session)
+        self._term_names = info.terms
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self._moves = np.ones((bundle.chunk.horizon, 1), np.float32)
+        self._seen: tuple[NormalisedObservation, Seen] | None = None
+        if check:
+            self.check_parity(directory)
+
+    def minimise(
+        self,
+        observation: NormalisedObservation,
+        *,
+        steps: int,
+        starts: int,
+        seed: int,
+        warm_start: Floats | None = None,
+        frozen_rows: int = 0,
+    ) -> Minimum:
+        """The best of ``starts`` candidates after ``steps`` gradient steps each; see core.minimise."""
+        began_s = time.perf_counter()
+        seen = self.observe(observation)
+        encoded_s = time.perf_counter()
+        frozen = frozen_rows if warm_start is not None else 0
+        start = starting_noise(seed, starts, self.bundle.chunk.horizon, len(self.bundle.joints))
+        if warm_start is not None:
+            with np.errstate(over="ignore"):  # infinite in single precision: an outcome, not a warning
+                warm = as_floats("warm_start", warm_start, start.shape[1:]).astype(np.float32)
+            start[0], start[:, :frozen] = warm, warm[:frozen]
+        minimum = self.descend(seen, start, steps, frozen)
+        parts = {"encode": encoded_s - began_s, "descend": time.perf_counter() - encoded_s}
+        return replace(minimum, parts_s=parts)
+
+    def descend(self, seen: Seen, start: Values, steps: int, frozen_rows: int = 0) -> Minimum:
+        """The minimum from candidates ``start`` (K, H, D) at one observation. The first ``frozen_rows`` stay as they
+        are."""
+        moves = self._moves
+        if frozen_rows:
+            moves = moves.copy()
+            moves[:frozen_rows] = 0.0
+        chunks, energies, norms = [self._put(start)], [], []
+        on_device = self._put(moves)
+        for _ in range(steps):
+            energy, norm, following = self._graphs["descent"].run(cache=seen.cache, chunks=chunks[-1], moves=on_device)
+            energies.append(energy)
+            norms.append(norm)
+            chunks.append(following)
+        energies += self._graphs["energy"].run(cache=seen.cache, chunks=chunks[-1])
+        path = [self._host(chunk) for chunk in chunks]
+
+        def judge(step: int, candidate: int) -> Floats:
+            chosen = self._put(path[step][candidate : candidate + 1])
+            (distances,) = self._graphs["critic"].run(critic_cache=seen.critic_cache, chunks=chosen)
+            return np.asarray(self._host(distances)[0], dtype=np.float64)
+
+        return choose(
+            np.array(path, dtype=np.float64),
+            [float(value) for energy in energies for value in self._host(energy)],
+            [float(value) for norm in norms for value in self._host(norm)],
+            seen.terms,
+            judge if seen.critic_cache is not None else None,
+        )
+
+    def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
+        """Energy of ``chunk`` (H, D), normalised, at ``observation``."""
+        values = as_floats("chunk", chunk, (self.bundle.chunk.horizon, len(self.bundle.joints)))
+        (energy,) = self._graphs["energy"].run(
+            cache=self.observe(observation).cache, chunks=self._put(values[None].astype(np.float32))
+        )
+        return float(self._host(energy)[0])
+
+    def observe(self, observation: NormalisedObservation) -> Seen:
+        """The encoded observation; encoded once, however often it is asked."""
+        if self._seen is None or self._seen[0] is not observation:
+            self._seen = (observation, self._encode(observation))
+        return self._seen[1]
+
+    def forget(self) -> None:
+        """The next chunk encodes its observation anew, even if it is the last one's."""
+        self._seen = None
+
+    def warm_up(self) -> None:
+        """Two chunks from grey images: the first call of a process pays for kernels and memory, this one does."""
+        grey = {c.name: np.full((c.height, c.width, 3), 128, np.uint8) for c in self.bundle.cameras}
+        for starts in (1, self.bundle.minimiser.more_starts):
+            seen = NormalisedObservation(grey, np.zeros(len(self.bundle.joints)))
+            self.minimise(seen, steps=2, starts=starts, seed=0)
+
+    def _encode(self, observation: NormalisedObservation) -> Seen:
+        given: dict[str, Any] = {}
+        for camera in self.bundle.cameras:
+            picture = observation.images.get(camera.name)
+            if picture is None:
+                had = ", ".join(observation.images) or "none"
+                raise ShapeError(f"images: camera '{camera.name}' is missing, got {had}")
+            if picture.shape[:2] != (camera.height, camera.width):
+                picture = np.rint(resized(picture, camera.height, camera.width)).astype(np.uint8)
+            given[f"image_{camera.name}"] = self._put(np.ascontiguousarray(picture)[None])
+        positions = as_floats("positions", observation.positions, (len(self.bundle.joints),))
+        given["positions"] = self._put(positions[None].astype(np.float32))
+        cache, *rest = self._graphs["encoder"].run(**given)
+        critic_cache = rest.pop(0) if "critic" in self._graphs else None
+        terms = dict(zip(self._term_names, self._host(rest[0]).tolist(), strict=True)) if self._term_names else {}
+        return Seen(cache, critic_cache, terms)
+
+    def _put(self, values: NDArray[Any]) -> Any:
+        if not self._is_bound:
+            return values
+        import onnxruntime
+
+        return onnxruntime.OrtValue.ortvalue_from_numpy(values, self._device, 0)
+
+    def _host(self, value: Any) -> NDArray[Any]:
+        return np.asarray(value.numpy() if self._is_bound else value)
+
+    def check_parity(self, directory: str | Path) -> tuple[float, float]:
+        """The largest difference of chunks [normalised units] and of energies (relative) from the numbers written at
+        export; BundleError when they are more than rounding."""
+        path = Path(directory) / PARITY_FILE
+        try:
+            from safetensors.numpy import load_file
+
+            told = load_file(path)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read ({error}); export the bundle again") from error
+        away, off = 0.0, 0.0
+        for index, images in enumerate(told["images"]):
+            pictures = {camera.name: images[place] for place, camera in enumerate(self.bundle.cameras)}
+            seen = self._encode(NormalisedObservation(pictures, told["positions"][index]))
+            energies = told["energies"][index]
+            chunk, trace = told["starts"][index : index + 1], []
+            value = self._put(np.ascontiguousarray(chunk))
+            moves = self._put(self._moves)
+            for _ in range(len(energies) - 1):
+                energy, _, value = self._graphs["descent"].run(cache=seen.cache, chunks=value, moves=moves)
+                trace.append(float(self._host(energy)[0]))
+            (last,) = self._graphs["energy"].run(cache=seen.cache, chunks=value)
+            trace.append(float(self._host(last)[0]))
+            away = max(away, float(np.abs(self._host(value)[0] - told["chunks"][index]).max()))
+            off = max(off, float(np.abs(np.array(trace) - energies).max() / np.abs(energies).max()))
+        if not (away <= ACTION_TOLERANCE and off <= ENERGY_TOLERANCE):
+            raise BundleError(
+                f"{path.parent}: this machine's ONNX Runtime computes other chunks than the export: actions differ by "
+                f"{away:.2g}, energies by {off:.2g}, allowed are {ACTION_TOLERANCE:g} and {ENERGY_TOLERANCE:g}"
+            )
+        return away, off
+
+
+class _Graph:
+    """One session whose values are numpy arrays: on the CPU binding them would only cost."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def run(self, **inputs: Any) -> Sequence[Any]:
+        """What the graph gives, in its order."""
+        return self._session.run(None, inputs)  # type: ignore[no-any-return]
+
+
+class _BoundGraph:
+    """One session whose values stay on the device."""
+
+    def __init__(self, session: Any, device: str) -> None:
+        self._session, self._device = session, device
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def run(self, **inputs: Any) -> Sequence[Any]:
+        """OrtValues in, OrtValues out, in the graph's order."""
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in self._outputs:
+            binding.bind_output(name, self._device)
+        self._session.run_with_iobinding(binding)
+        return list(binding.get_outputs())
+
+
+def _providers(device: str) -> tuple[str, list[str]]:
+    """(device of the values, providers to ask for, the best first) for 'auto', 'cpu', 'cuda' or 'cuda:<index>'."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise SettingsError(f"runtime 'onnxruntime' needs the package ({error}): pip install onnxruntime") from error
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "auto":
+        device = "cuda" if has_cuda else "cpu"
+    if device == "cpu":
+        return "cpu", ["CPUExecutionProvider"]
+    if not has_cuda:
+        raise SettingsError(
+            f"device '{device}': this onnxruntime has {', '.join(onnxruntime.get_available_providers())}; install "
+            "onnxruntime-gpu, or use device cpu"
+        )
+    return "cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def _options(num_threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+    options.log_severity_level = 3
+    return options
+
+
+def _session(path: Path, options: Any, providers: list[str]) -> Any:
+    import onnxruntime
+
+    if not path.is_file():
+        raise BundleError(f"{path} does not exist; run `ebt-policy export --model {path.parent}` first")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors have no other common base
+        raise BundleError(f"{path} cannot be loaded: {error}") from error

@@ -1,0 +1,197 @@
+"""ONNX Runtime and torch compute the same, and graphs that do not fit are refused."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from policy import small
+
+from ebt_policy_ros.assemble import assemble_all
+from ebt_policy_ros.core.errors import BundleError, SettingsError, ShapeError
+from ebt_policy_ros.core.types import NormalisedObservation, Outcome
+from ebt_policy_ros.policy.critic import CriticNetwork
+from ebt_policy_ros.policy.graphs import PARITY_FILE, graph_path, is_exported
+from ebt_policy_ros.policy.heads import ScoreHeads
+from ebt_policy_ros.runtimes.pictures import resized
+from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'ebt-policy-ros[onnx]'")
+pytest.importorskip("onnxscript", reason="needs pip install 'ebt-policy-ros[onnx]'")
+
+from ebt_policy_ros.policy.export import Reference, export, made_up  # noqa: E402
+from ebt_policy_ros.runtimes.onnx_runtime import OnnxMinimiser  # noqa: E402
+
+
+def whole_bundle(seed: int = 0):
+    """With critic and score heads, as a shipped one."""
+    import torch
+
+    net = small.network(seed)
+    net.log_step_size.data.fill_(-1.0)
+    a = net.architecture
+    critic = CriticNetwork(a).without_encoders()
+    torch.manual_seed(seed)
+    heads = ScoreHeads(len(a.cameras) * a.camera_features + a.joints, 5)
+    heads.centres.normal_()
+    tensors = dict(small.bundle_of(net).tensors)
+    for prefix, module in (("critic.", critic), ("heads.", heads)):
+        tensors |= {f"{prefix}{name}": value.detach().numpy().copy() for name, value in module.state_dict().items()}
+    return small.bundle_of(net, tensors=tensors)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(bundle, folder with its files and graphs)."""
+    folder = tmp_path_factory.mktemp("exported")
+    bundle = whole_bundle().save(folder)
+    export(bundle, folder)
+    return bundle, folder
+
+
+@pytest.fixture(params=[False, True], ids=["arrays", "bound"])
+def both(exported, request):
+    """(ONNX Runtime, torch); values as arrays, and left on the device between graphs."""
+    bundle, folder = exported
+    return OnnxMinimiser(bundle, folder, "cpu", bound=request.param), TorchMinimiser(bundle, "cpu")
+
+
+@pytest.mark.parametrize(("steps", "starts"), [(1, 1), (2, 1), (2, 5), (4, 8)])
+def test_both_runtimes_come_to_the_same(both, steps, starts):
+    onnx, torch = both
+    for seed in range(3):
+        mine, theirs = (one.minimise(small.observation(seed), steps=steps, starts=starts, seed=seed) for one in both)
+        np.testing.assert_allclose(mine.chunk, theirs.chunk, atol=1e-4)
+        np.testing.assert_allclose(mine.trace, theirs.trace, rtol=1e-4)
+        np.testing.assert_allclose(mine.candidate_energies, theirs.candidate_energies, rtol=1e-4)
+        np.testing.assert_allclose(mine.row_errors, theirs.row_errors, rtol=1e-3)
+        assert mine.terms == pytest.approx(theirs.terms, rel=1e-3)
+        assert (mine.outcome, mine.steps) == (theirs.outcome, theirs.steps) == (Outcome.DESCENDED, steps)
+        assert mine.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
+        assert mine.network_evaluations == steps
+        score = onnx.score(small.observation(seed), mine.chunk)
+        assert score == pytest.approx(torch.score(small.observation(seed), mine.chunk), rel=1e-4)
+
+
+def test_both_agree_with_the_plain_networks_in_float64(exported):
+    bundle, folder = exported
+    reference = Reference(bundle)
+    runtimes = (OnnxMinimiser(bundle, folder, "cpu"), TorchMinimiser(bundle, "cpu"))
+    for seed, seen in enumerate(made_up(bundle, 20)):
+        start = np.random.default_rng(seed).standard_normal((1, small.HORIZON, small.JOINTS)).astype(np.float32)
+        chunk, energies = reference.descend(seen, start, 2)
+        for runtime in runtimes:
+            minimum = runtime.minimise(seen, steps=2, starts=1, seed=0, warm_start=start[0])
+            best = int(energies[:, 0].argmin())
+            assert best == 2
+            np.testing.assert_allclose(minimum.chunk, chunk[0], atol=1e-4)
+            np.testing.assert_allclose(minimum.trace, energies[:, 0], rtol=1e-3)
+
+
+def test_rows_that_time_overtakes_stay_those_of_the_warm_start(both):
+    onnx, torch = both
+    warm = np.full((small.HORIZON, small.JOINTS), 0.25)
+    thought = {"steps": 2, "starts": 3, "seed": 0, "warm_start": warm, "frozen_rows": 2}
+    chunk = onnx.minimise(small.observation(), **thought).chunk
+    np.testing.assert_array_equal(chunk[:2], warm[:2])
+    np.testing.assert_allclose(chunk, torch.minimise(small.observation(), **thought).chunk, atol=1e-4)
+
+
+def test_a_number_that_is_not_finite_is_an_outcome(exported):
+    bundle, folder = exported
+    minimiser = OnnxMinimiser(bundle, folder, "cpu")
+    warm = np.full((small.HORIZON, small.JOINTS), 1e39)  # infinite in single precision
+    minimum = minimiser.minimise(small.observation(), steps=2, starts=1, seed=0, warm_start=warm)
+    assert minimum.outcome is Outcome.NON_FINITE
+
+
+@pytest.mark.parametrize("size", [16, 33, 64, 11])
+def test_pictures_of_another_size_are_resized_as_torch_does(both, size):
+    from torch import from_numpy
+    from torch.nn.functional import interpolate
+
+    seen = small.observation(1, size)
+    picture = seen.images["front"]
+    theirs = interpolate(
+        from_numpy(picture.copy()).permute(2, 0, 1)[None].float(),
+        (small.SIZE, small.SIZE),
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )
+    np.testing.assert_allclose(
+        resized(picture, small.SIZE, small.SIZE), theirs[0].permute(1, 2, 0).numpy(), atol=1e-3, rtol=0
+    )
+    mine, other = (one.minimise(seen, steps=2, starts=1, seed=0) for one in both)
+    np.testing.assert_allclose(mine.chunk, other.chunk, atol=1e-2)  # the encoder reads whole numbers here
+
+
+def test_it_runs_without_torch(exported):
+    _, folder = exported
+    code = (
+        "import sys, numpy as np\n"
+        "from ebt_policy_ros.policy.bundle import Bundle\n"
+        "from ebt_policy_ros.runtimes.onnx_runtime import OnnxMinimiser\n"
+        "from ebt_policy_ros.core.types import NormalisedObservation\n"
+        f"bundle = Bundle.load({str(folder)!r})\n"
+        f"runtime = OnnxMinimiser(bundle, {str(folder)!r}, 'cpu')\n"
+        "seen = NormalisedObservation({'front': np.zeros((16, 16, 3), np.uint8)}, np.zeros(3))\n"
+        "print(runtime.minimise(seen, steps=2, starts=1, seed=0).steps, 'torch' in sys.modules)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["2", "False"]
+
+
+def test_what_does_not_fit_is_refused_with_what_to_do(exported, tmp_path):
+    bundle, folder = exported
+    with pytest.raises(BundleError, match="does not exist; run `ebt-policy export"):
+        OnnxMinimiser(bundle, tmp_path, "cpu")
+    with pytest.raises(BundleError, match=r"exported from weights .* again"):
+        OnnxMinimiser(whole_bundle(1), folder, "cpu")
+    with pytest.raises(BundleError, match="method is 'dp'"):
+        OnnxMinimiser(small.bundle_of(small.network(), method="dp"), folder, "cpu")
+    with pytest.raises(ShapeError, match="'front' is missing"):
+        OnnxMinimiser(bundle, folder, "cpu").minimise(NormalisedObservation({}, np.zeros(3)), steps=1, starts=1, seed=0)
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(SettingsError, match="onnxruntime-gpu"):
+            OnnxMinimiser(bundle, folder, "cuda")
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    graph_path(tmp_path, "energy").write_bytes(b"no graph")
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        OnnxMinimiser(bundle, tmp_path, "cpu")
+
+
+def test_graphs_that_compute_something_else_are_refused(exported, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    bundle, folder = exported
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    told = load_file(folder / PARITY_FILE)
+    save_file({**told, "chunks": told["chunks"] + 1e-3}, tmp_path / PARITY_FILE)
+    with pytest.raises(BundleError, match=r"actions differ by 0\.001"):
+        OnnxMinimiser(bundle, tmp_path, "cpu")
+    (tmp_path / PARITY_FILE).unlink()
+    with pytest.raises(BundleError, match="cannot be read"):
+        OnnxMinimiser(bundle, tmp_path, "cpu")
+
+
+def test_the_pipeline_takes_it_where_it_is_asked_for_or_faster(exported, tmp_path):
+    from ebt_policy_ros.core.settings import JointSettings, RobotSettings
+
+    bundle, folder = exported
+    joints = tuple(
+        JointSettings(joint.name, "prismatic" if joint.unit == "m" else "revolute", -1.0, 1.0, 1.0, 5.0)
+        for joint in bundle.joints
+    )
+    robot = RobotSettings("three", joints)
+    assert is_exported(folder)
+    assert isinstance(assemble_all(folder, robot, runtime="onnxruntime").minimiser, OnnxMinimiser)
+    assert isinstance(assemble_all(folder, robot, device="cpu").minimiser, OnnxMinimiser)
+    assert isinstance(assemble_all(folder, robot, runtime="torch").minimiser, TorchMinimiser)
+    bundle.save(tmp_path)
+    assert not is_exported(tmp_path)
+    assert isinstance(assemble_all(tmp_path, robot).minimiser, TorchMinimiser)
+    with pytest.raises(BundleError, match="ebt-policy export"):
+        assemble_all(tmp_path, robot, runtime="onnxruntime")
