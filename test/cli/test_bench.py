@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from nodes.tiny_bundle import make_tiny_bundle
 
-from ebt_policy_ros.cli.bench import LABELS, measure, summary, untrained
+from ebt_policy_ros.cli.bench import LABELS, measure, summary
+from ebt_policy_ros.cli.bench_contestants import untrained
 from ebt_policy_ros.cli.main import main
 from ebt_policy_ros.policy.bundle import Bundle
 
