@@ -116,14 +116,7 @@ class OnnxMinimiser:
         if frozen_rows:
             moves = moves.copy()
             moves[:frozen_rows] = 0.0
-        chunks, energies, norms = [self._put(start)], [], []
-        on_device = self._put(moves)
-        for _ in range(steps):
-            energy, norm, following = self._graphs["descent"].run(cache=seen.cache, chunks=chunks[-1], moves=on_device)
-            energies.append(energy)
-            norms.append(norm)
-            chunks.append(following)
-        energies += self._graphs["energy"].run(cache=seen.cache, chunks=chunks[-1])
+        chunks, energies, norms = self._walk(seen, start, moves, steps)
         path = [self._host(chunk) for chunk in chunks]
 
         def judge(step: int, candidate: int) -> Floats:
@@ -138,6 +131,18 @@ class OnnxMinimiser:
             seen.terms,
             judge if seen.critic_cache is not None else None,
         )
+
+    def _walk(self, seen: Seen, start: Values, moves: Values, steps: int) -> tuple[list[Any], list[Any], list[Any]]:
+        """Chunks and energies before every step and after the last, and the gradients' norms; all on the device."""
+        chunks, energies, norms = [self._put(start)], [], []
+        on_device = self._put(moves)
+        for _ in range(steps):
+            energy, norm, following = self._graphs["descent"].run(cache=seen.cache, chunks=chunks[-1], moves=on_device)
+            energies.append(energy)
+            norms.append(norm)
+            chunks.append(following)
+        energies += self._graphs["energy"].run(cache=seen.cache, chunks=chunks[-1])
+        return chunks, energies, norms
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
         """Energy of ``chunk`` (H, D), normalised, at ``observation``."""
@@ -205,17 +210,11 @@ class OnnxMinimiser:
         for index, images in enumerate(told["images"]):
             pictures = {camera.name: images[place] for place, camera in enumerate(self.bundle.cameras)}
             seen = self._encode(NormalisedObservation(pictures, told["positions"][index]))
-            energies = told["energies"][index]
-            chunk, trace = told["starts"][index : index + 1], []
-            value = self._put(np.ascontiguousarray(chunk))
-            moves = self._put(self._moves)
-            for _ in range(len(energies) - 1):
-                energy, _, value = self._graphs["descent"].run(cache=seen.cache, chunks=value, moves=moves)
-                trace.append(float(self._host(energy)[0]))
-            (last,) = self._graphs["energy"].run(cache=seen.cache, chunks=value)
-            trace.append(float(self._host(last)[0]))
-            away = max(away, float(np.abs(self._host(value)[0] - told["chunks"][index]).max()))
-            off = max(off, float(np.abs(np.array(trace) - energies).max() / np.abs(energies).max()))
+            energies, start = told["energies"][index], np.ascontiguousarray(told["starts"][index : index + 1])
+            chunks, passed, _ = self._walk(seen, start, self._moves, len(energies) - 1)
+            trace = np.array([self._host(energy)[0] for energy in passed])
+            away = max(away, float(np.abs(self._host(chunks[-1])[0] - told["chunks"][index]).max()))
+            off = max(off, float(np.abs(trace - energies).max() / np.abs(energies).max()))
         if not (away <= ACTION_TOLERANCE and off <= ENERGY_TOLERANCE):
             raise BundleError(
                 f"{path.parent}: this machine's ONNX Runtime computes other chunks than the export: actions differ by "
