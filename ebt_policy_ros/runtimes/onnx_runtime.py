@@ -79,7 +79,6 @@ class OnnxMinimiser:
             info = read_info(session.get_modelmeta().custom_metadata_map, path, bundle)
             self._graphs[name] = _BoundGraph(session, self._device) if self._is_bound else _Graph(session)
         self._term_names = info.terms
-        self.providers: tuple[str, ...] = tuple(session.get_providers())
         self._moves = np.ones((bundle.chunk.horizon, 1), np.float32)
         self._seen: tuple[NormalisedObservation, Seen] | None = None
         if check:
@@ -161,13 +160,6 @@ class OnnxMinimiser:
     def forget(self) -> None:
         """The next chunk encodes its observation anew, even if it is the last one's."""
         self._seen = None
-
-    def warm_up(self) -> None:
-        """Two chunks from grey images: the first call of a process pays for kernels and memory, this one does."""
-        grey = {c.name: np.full((c.height, c.width, 3), 128, np.uint8) for c in self.bundle.cameras}
-        for starts in (1, self.bundle.minimiser.more_starts):
-            seen = NormalisedObservation(grey, np.zeros(len(self.bundle.joints)))
-            self.minimise(seen, steps=2, starts=starts, seed=0)
 
     def _encode(self, observation: NormalisedObservation) -> Seen:
         given: dict[str, Any] = {}
