@@ -1,19 +1,20 @@
 """The limits of a command, one class each. Axes: B chunks at once, H rows, D joints.
 
-A target limit looks at the rows of a chunk before anything is made of them; a step limit bounds the velocity at the
-next knot while the safety stage builds the trajectory. Between knots the acceleration is constant, so that
+A target limit looks at the rows of a chunk before anything is made of them; a step limit bounds the velocity of one
+joint at the next knot while its motion is planned. Between knots the acceleration is constant, so that
 p' = p + (v + v') h / 2.
 """
 
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ebt_policy_ros.core.settings import RobotSettings, SafetySettings
+from ebt_policy_ros.core.settings import JointSettings, RobotSettings, SafetySettings
 from ebt_policy_ros.core.types import Floats
 
 Flags = NDArray[np.bool_]
@@ -46,13 +47,13 @@ class TargetLimit(abc.ABC):
 
 
 class StepLimit(abc.ABC):
-    """A bound on the velocity at the next knot."""
+    """A bound on one joint's velocity at the next knot."""
 
     name: str
 
     @abc.abstractmethod
-    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
-        """Lowest and highest allowed velocity (B, D) at the next knot, one step after the state given."""
+    def velocity_bounds(self, position: float, velocity: float) -> tuple[float, float]:
+        """Lowest and highest allowed velocity at the next knot, one step after the state given [rad/s or m/s]."""
 
 
 class FiniteLimit(TargetLimit):
@@ -95,19 +96,13 @@ class JumpLimit(TargetLimit):
         return f"a first target within {self._largest[joint]:g} of the running command"
 
 
-class PositionLimit(TargetLimit, StepLimit):
-    """lower <= p <= upper, at every knot and between: targets are clipped, and the arm can always brake in time.
-
-    Braking is safe when D(v) = v^2 / (2 A) + v h / 2 fits between p and the limit. The second part lets the arm stop at
-    knots only, and makes the condition hold at the next knot too when it brakes with A now, h being one step.
-    """
+class PositionLimit(TargetLimit):
+    """lower <= p <= upper for every row: targets are clipped."""
 
     name = "position"
 
-    def __init__(self, robot: RobotSettings, step_s: float) -> None:
+    def __init__(self, robot: RobotSettings) -> None:
         self._lower, self._upper = robot.per_joint("lower"), robot.per_joint("upper")
-        self._acceleration = usable_acceleration(robot, step_s)
-        self._step_s = step_s
 
     def judge(self, targets: Floats, running: Floats) -> Verdict:
         clipped = np.clip(targets, self._lower, self._upper)
@@ -116,29 +111,39 @@ class PositionLimit(TargetLimit, StepLimit):
     def allowed(self, joint: int) -> str:
         return f"{self._lower[joint]:g} to {self._upper[joint]:g}"
 
-    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
-        rooms = np.stack([self._upper - positions, positions - self._lower])  # both ways at once: half the calls
-        bounds = self._bound(rooms, np.stack([velocities, -velocities]))
-        return -bounds[1], bounds[0]
 
-    def _bound(self, room: Floats, velocities: Floats) -> Floats:
+class BrakingLimit(StepLimit):
+    """lower <= p <= upper, at every knot and between: the joint can always brake in time.
+
+    Braking is safe when D(v) = v^2 / (2 A) + v h / 2 fits between p and the limit. The second part lets the joint stop
+    at knots only, and makes the condition hold at the next knot too when it brakes with A now, h being one step.
+    """
+
+    name = "position"
+
+    def __init__(self, joint: JointSettings, step_s: float) -> None:
+        self._lower, self._upper, self._step_s = joint.lower, joint.upper, step_s
+        self._acceleration = usable_acceleration(joint, step_s)
+
+    def velocity_bounds(self, position: float, velocity: float) -> tuple[float, float]:
+        return -self._bound(position - self._lower, -velocity), self._bound(self._upper - position, velocity)
+
+    def _bound(self, room: float, velocity: float) -> float:
         """Highest next velocity towards a limit ``room`` away: solves D(v') = room - (v + v') h / 2 for v'.
 
-        Where even v' = 0 comes too late (a start that was not made here), the arm brakes: so that the peak within the
-        step just touches the limit if that is possible, else with all it has. At the limit and outside nothing moves
+        Where even v' = 0 comes too late (a start that was not made here), the joint brakes: so that the peak within the
+        step just touches the limit if that is possible, else with all it has. At the limit and outside it moves no
         further out; it may stop there, so that rounding at the limit throws no joint back.
         """
         acceleration, step_s = self._acceleration, self._step_s
-        left = room - velocities * (step_s / 2.0)
-        bound = braking_velocity(np.maximum(left, 0.0), acceleration, step_s)
-        if left.min() >= 0.0 and room.min() > 0.0:
-            return bound
-        hardest = velocities - acceleration * step_s
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            touching = velocities - np.square(velocities) * (step_s / 2.0) / room
-        urgent = np.maximum(np.where(velocities > 0.0, touching, 0.0), hardest)
-        outside = np.maximum(hardest, 0.0)
-        return np.where(room <= 0.0, outside, np.where(left < 0.0, urgent, bound))
+        left = room - velocity * (step_s / 2.0)
+        if left >= 0.0 and room > 0.0:
+            return braking_velocity(left, acceleration, step_s)
+        hardest = velocity - acceleration * step_s
+        if room <= 0.0:
+            return max(hardest, 0.0)
+        touching = velocity - velocity * velocity * (step_s / 2.0) / room if velocity > 0.0 else 0.0
+        return max(touching, hardest)
 
 
 class VelocityLimit(StepLimit):
@@ -146,13 +151,13 @@ class VelocityLimit(StepLimit):
 
     name = "velocity"
 
-    def __init__(self, robot: RobotSettings, step_s: float) -> None:
-        self._velocity = robot.per_joint("velocity")
-        self._change = usable_acceleration(robot, step_s) * step_s
+    def __init__(self, joint: JointSettings, step_s: float) -> None:
+        self._velocity = joint.velocity
+        self._change = usable_acceleration(joint, step_s) * step_s
 
-    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
-        slowest = velocities - self._change, velocities + self._change
-        return np.minimum(-self._velocity, slowest[1]), np.maximum(self._velocity, slowest[0])
+    def velocity_bounds(self, position: float, velocity: float) -> tuple[float, float]:
+        low, high = velocity + self._change, velocity - self._change  # min() and max() would take thrice as long
+        return low if low < -self._velocity else -self._velocity, high if high > self._velocity else self._velocity
 
 
 class AccelerationLimit(StepLimit):
@@ -160,22 +165,21 @@ class AccelerationLimit(StepLimit):
 
     name = "acceleration"
 
-    def __init__(self, robot: RobotSettings, step_s: float) -> None:
-        self._change = usable_acceleration(robot, step_s) * step_s
+    def __init__(self, joint: JointSettings, step_s: float) -> None:
+        self._change = usable_acceleration(joint, step_s) * step_s
 
-    def velocity_bounds(self, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
-        return velocities - self._change, velocities + self._change
+    def velocity_bounds(self, position: float, velocity: float) -> tuple[float, float]:
+        return velocity - self._change, velocity + self._change
 
 
-def usable_acceleration(robot: RobotSettings, step_s: float) -> Floats:
-    """(D,) the acceleration the knots can express: the robot's, or less where that reaches full speed in one step.
+def usable_acceleration(joint: JointSettings, step_s: float) -> float:
+    """The acceleration the knots can express: the joint's, or less where that reaches full speed in one step.
 
     With more, a joint stopped at its position limit could be thrown back faster than its velocity limit.
     """
-    return np.minimum(robot.per_joint("acceleration"), robot.per_joint("velocity") / step_s)
+    return min(joint.acceleration, joint.velocity / step_s)
 
 
-def braking_velocity(room: Floats, deceleration: Floats, reaction_s: float) -> Floats:
+def braking_velocity(room: float, deceleration: float, reaction_s: float) -> float:
     """The velocity v >= 0 with v^2 / (2 deceleration) + v reaction_s = room, for room >= 0; linear for a small room."""
-    velocities = np.sqrt(reaction_s * reaction_s + 2.0 * room / deceleration) - reaction_s
-    return np.asarray(deceleration * velocities)
+    return deceleration * (math.sqrt(reaction_s * reaction_s + 2.0 * room / deceleration) - reaction_s)

@@ -1,8 +1,8 @@
 """Targets in, SafeChunk out: the only place that makes one.
 
 Every joint is planned as a double integrator that starts at the splice's knot and follows the chunk with piecewise
-constant acceleration, two pieces a chunk period. The velocity at each knot is what following asks for, bounded by the
-limits in turn, so the limits hold between the knots as well; it ends with braking to rest.
+constant acceleration, two pieces a chunk period (``joint_motion``). The velocity at each knot is what following asks
+for, bounded by the limits in turn, so the limits hold between the knots as well; it ends with braking to rest.
 
 What is sent is the average of that plan over the last knot step. An average of values within limits is within them, so
 every limit still holds; and acceleration becomes continuous, linear from knot to knot. Since the running motion is left
@@ -19,25 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import SafetyError, ShapeError
-from ebt_policy_ros.core.limits import (
-    AccelerationLimit,
-    FiniteLimit,
-    Flags,
-    JumpLimit,
-    PositionLimit,
-    StepLimit,
-    TargetLimit,
-    VelocityLimit,
-    braking_velocity,
-    usable_acceleration,
-)
+from ebt_policy_ros.core.joint_motion import JointMotion
+from ebt_policy_ros.core.limits import FiniteLimit, Flags, JumpLimit, PositionLimit, TargetLimit
 from ebt_policy_ros.core.settings import RobotSettings, SafetySettings
 from ebt_policy_ros.core.types import SAFETY_KEY, Floats, MotionState, SafeChunk, Splice
-
-CATCH_UP = 0.5
-"""Part of the acceleration limit with which targets are approached; the rest is for the targets' own motion."""
-NOTICEABLE = 1e-6
-"""Velocity change [rad/s or m/s] from which a bound counts as having clamped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +66,16 @@ class SafetyStage:
         self._step_ns = period_ns // 2
         self._step_s = self._step_ns * 1e-9
         self._period_ns = period_ns
-        self._reaction_s = max(settings.blend_s, self._step_s)
         self._rest_ns = round(settings.rest_s * 1e9)
         self._velocity = robot.per_joint("velocity")
-        self.acceleration = usable_acceleration(robot, self._step_s)
+        reaction_s = max(settings.blend_s, self._step_s)
+        self._motions = [JointMotion(joint, self._step_s, reaction_s) for joint in robot.joints]
+        self.acceleration = np.array([motion.acceleration for motion in self._motions])
         """(D,) [rad/s^2 or m/s^2] what this stage accelerates and brakes with, at most the robot's limit."""
-        position = PositionLimit(robot, self._step_s)
-        self._target_limits: tuple[TargetLimit, ...] = (FiniteLimit(settings), JumpLimit(robot, settings), position)
-        self._step_limits: tuple[StepLimit, ...] = (
-            VelocityLimit(robot, self._step_s),
-            position,
-            AccelerationLimit(robot, self._step_s),
+        self._target_limits: tuple[TargetLimit, ...] = (
+            FiniteLimit(settings),
+            JumpLimit(robot, settings),
+            PositionLimit(robot),
         )
 
     def earliest_ns(self, splice: Splice) -> int:
@@ -123,8 +107,11 @@ class SafetyStage:
         machine or network, would refuse it as ended and run on.
         """
         positions, velocities = planned_before(splice.knot, self._step_s)
-        planned = self._rest(positions[None], velocities[None])
-        return self._admit(planned, splice, {}, self._rest_ns).chunk
+        ways = [
+            (*motion.brake(position, velocity), dict[str, int]())
+            for motion, position, velocity in zip(self._motions, positions.tolist(), velocities.tolist(), strict=True)
+        ]
+        return self._admit(_together([ways]), splice, {}, self._rest_ns).chunk
 
     def judge(
         self, targets: Floats, running: Floats, first_row: int
@@ -157,7 +144,15 @@ class SafetyStage:
         num_steps = max(1, -(-grid_ns[-1] // self._step_ns))
         offsets_ns = np.arange(num_steps + 1) * self._step_ns
         reference = _along(offsets_ns, np.array(grid_ns), along_positions, along_velocities)
-        return self._track(*reference, positions, velocities)
+        # Joint by joint: (D, N) lists of every chunk, and the states they begin from.
+        chunks = zip(*(part.swapaxes(1, 2).tolist() for part in reference), strict=True)
+        states = zip(positions.tolist(), velocities.tolist(), strict=True)
+        return _together(
+            [
+                [motion.follow(*given) for motion, *given in zip(self._motions, *along, *state, strict=True)]
+                for along, state in zip(chunks, states, strict=True)
+            ]
+        )
 
     def _reference(self, targets: Floats, delay_ns: int) -> tuple[list[int], Floats, Floats]:
         """Times [ns from the start] (M,) twice a period, and the chunk's own positions and velocities (B, M, D) there.
@@ -178,57 +173,6 @@ class SafetyStage:
         along_velocities[:, 1::2] = rates[:, :-1] + bend * half_s
         grid_ns = [delay_ns + half * self._period_ns // 2 for half in range(2 * num_rows - 1)]
         return grid_ns, along_positions, along_velocities
-
-    def _track(
-        self, reference: Floats, reference_rates: Floats, positions: Floats, velocities: Floats
-    ) -> PlannedMotion:
-        """Plans from states (B, D) that follow a reference (B, N, D) over its knots, then brake to rest.
-
-        Relative to the reference (error e, rate w) the next rate w' is the braking velocity of what is left,
-        s = -(e + w h / 2): for small errors w' = s / b, whose error dies as (1 - h / b)^n without overshoot for any
-        b >= h; far away the arm arrives with deceleration to spare.
-        """
-        knots, rates = [positions], [velocities]
-        clamps: dict[str, Floats] = {}
-        for knot in range(1, reference.shape[1]):
-            rate = velocities - reference_rates[:, knot - 1]
-            left = reference[:, knot - 1] - positions - rate * (self._step_s / 2.0)
-            closing = np.sign(left) * braking_velocity(np.abs(left), CATCH_UP * self.acceleration, self._reaction_s)
-            wanted = reference_rates[:, knot] + closing
-            positions, velocities = self._step(positions, velocities, wanted, clamps)
-            knots.append(positions)
-            rates.append(velocities)
-        tail = self._rest(positions, velocities)
-        return PlannedMotion(
-            np.concatenate([np.stack(knots, axis=1), tail.positions[:, 1:]], axis=1),
-            np.concatenate([np.stack(rates, axis=1), tail.velocities[:, 1:]], axis=1),
-            clamps,
-        )
-
-    def _rest(self, positions: Floats, velocities: Floats) -> PlannedMotion:
-        """Plans that brake from states (B, D) until every joint rests."""
-        knots, rates = [positions], [velocities]
-        most = 4 + int(np.ceil(np.max(np.abs(velocities) / (self.acceleration * self._step_s), initial=0.0)))
-        while velocities.any():
-            if len(knots) > most:
-                raise SafetyError(f"braking did not end within {most} steps from {rates[0]}: please report this")
-            positions, velocities = self._step(positions, velocities, np.zeros_like(velocities), {})
-            knots.append(positions)
-            rates.append(velocities)
-        return PlannedMotion(np.stack(knots, axis=1), np.stack(rates, axis=1), {})
-
-    def _step(
-        self, positions: Floats, velocities: Floats, wanted: Floats, clamps: dict[str, Floats]
-    ) -> tuple[Floats, Floats]:
-        """The state (B, D) one step on, its velocity as near to ``wanted`` as the limits allow; adds to the counts."""
-        for limit in self._step_limits:
-            low, high = limit.velocity_bounds(positions, velocities)
-            bounded = np.minimum(np.maximum(wanted, low), high)
-            if (bounded != wanted).any():
-                num_changed = (np.abs(bounded - wanted) > NOTICEABLE).sum(axis=1)
-                clamps[limit.name] = clamps.get(limit.name, np.zeros(len(wanted))) + num_changed
-            wanted = bounded
-        return positions + (velocities + wanted) * (self._step_s / 2.0), wanted
 
     def _admit(
         self, planned: PlannedMotion, splice: Splice, clamps: Mapping[str, Floats], rest_ns: int = 0
@@ -268,6 +212,21 @@ class SafetyStage:
             row,
             f"{limit.name} limit: joint '{name}' got target {value:g} in row {row}, expected {limit.allowed(joint)}",
         )
+
+
+def _together(chunks: list[list[tuple[list[float], list[float], dict[str, int]]]]) -> PlannedMotion:
+    """Plans of every joint of every chunk as arrays: those that rest sooner rest on."""
+    most = max(len(positions) for joints in chunks for positions, _, _ in joints)
+    shape = (len(chunks), len(chunks[0]), most)
+    positions, velocities = np.empty(shape), np.zeros(shape)
+    clamps: dict[str, Floats] = {}
+    for place, joints in enumerate(chunks):
+        for joint, (knots, rates, counts) in enumerate(joints):
+            positions[place, joint, : len(knots)], positions[place, joint, len(knots) :] = knots, knots[-1]
+            velocities[place, joint, : len(rates)] = rates
+            for name, number in counts.items():
+                clamps.setdefault(name, np.zeros(len(chunks)))[place] += number
+    return PlannedMotion(positions.swapaxes(1, 2), velocities.swapaxes(1, 2), clamps)
 
 
 def next_row(stamp_ns: int, period_ns: int, start_ns: int) -> int:

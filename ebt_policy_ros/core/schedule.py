@@ -179,14 +179,19 @@ class Schedule:
         """Which joint is not where its command was lately, or nothing."""
         late_ns = round(self._settings.follow_s * 1e9)
         stamps = [measured.stamp_ns - late_ns * part // 5 for part in range(6)]
-        commands = [command.positions for command in map(self.command_at, stamps) if command is not None]
+        running = self._chunks[-1]
+        is_at_rest = measured.stamp_ns > running.end_ns + late_ns + 500_000_000
+        largest = self._largest_deviation * (AT_REST if is_at_rest else 1.0)
+        commands = []
+        for command in map(self.command_at, stamps):
+            if command is not None:
+                if (np.abs(measured.positions - command.positions) <= largest)[self._free].all():
+                    return ""  # near enough to one of them, as it mostly is to the first
+                commands.append(command.positions)
         if not commands:
             return ""
         low, high = np.min(commands, axis=0), np.max(commands, axis=0)
         off = np.maximum(np.maximum(low - measured.positions, measured.positions - high), 0.0)
-        running = self._chunks[-1]
-        is_at_rest = measured.stamp_ns > running.end_ns + late_ns + 500_000_000
-        largest = self._largest_deviation * (AT_REST if is_at_rest else 1.0)
         excess = np.where(self._free, off / largest, 0.0)
         joint = int(np.argmax(excess))
         if excess[joint] <= 1.0:

@@ -13,7 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ebt_policy_ros.core.errors import SafetyError, ShapeError
-from ebt_policy_ros.core.limits import AccelerationLimit, FiniteLimit, JumpLimit, PositionLimit, VelocityLimit
+from ebt_policy_ros.core.limits import (
+    AccelerationLimit,
+    BrakingLimit,
+    FiniteLimit,
+    JumpLimit,
+    PositionLimit,
+    VelocityLimit,
+)
 from ebt_policy_ros.core.observe import JointSample
 from ebt_policy_ros.core.safety import Admitted, PlannedMotion, Refused, SafetyStage, next_row, planned_before, smoothed
 from ebt_policy_ros.core.schedule import Schedule
@@ -346,22 +353,20 @@ class TestEveryLimitBites:
         assert verdict.offending.tolist() == [[[False, True, False], [False] * 3]]
 
     def test_position(self) -> None:
-        limit = PositionLimit(ROBOT, 0.025)
-        verdict = limit.judge(np.array([[[2.1, 1.0, -0.01]]]), HOME[None])
+        verdict = PositionLimit(ROBOT).judge(np.array([[[2.1, 1.0, -0.01]]]), HOME[None])
         assert verdict.targets.tolist() == [[[2.0, 1.0, 0.0]]]
         # 0.1 rad before its end the shoulder may do 2 * 10 * 0.1 = v^2 at most, without the limit 2 rad/s.
-        _, high = limit.velocity_bounds(np.array([[1.9, 1.0, 0.02]]), np.array([[1.2, 0.0, 0.0]]))
-        assert 0.9 < high[0, 0] < np.sqrt(2.0)
+        _, high = BrakingLimit(ROBOT.joints[0], 0.025).velocity_bounds(1.9, 1.2)
+        assert 0.9 < high < np.sqrt(2.0)
 
     def test_velocity(self) -> None:
-        low, high = VelocityLimit(ROBOT, 0.025).velocity_bounds(HOME[None], np.array([[0.0, 5.0, 0.0]]))
-        assert high.tolist() == [[2.0, 4.5, 0.25]]
-        assert low.tolist() == [[-2.0, -3.0, -0.25]]
+        shoulder, elbow = (VelocityLimit(joint, 0.025) for joint in ROBOT.joints[:2])
+        assert shoulder.velocity_bounds(0.0, 0.0) == (-2.0, 2.0)
+        assert elbow.velocity_bounds(0.0, 5.0) == (-3.0, 4.5)
 
     def test_acceleration(self) -> None:
-        low, high = AccelerationLimit(ROBOT, 0.025).velocity_bounds(HOME[None], np.zeros((1, 3)))
-        np.testing.assert_allclose(high, [[0.25, 0.5, 0.25]])
-        np.testing.assert_allclose(low, -high)
+        bounds = [AccelerationLimit(joint, 0.025).velocity_bounds(0.0, 1.0) for joint in ROBOT.joints]
+        np.testing.assert_allclose(bounds, [(0.75, 1.25), (0.5, 1.5), (0.75, 1.25)])
 
 
 def test_nobody_else_makes_a_safe_chunk() -> None:
