@@ -6,6 +6,7 @@ import array
 import math
 from collections import UserList, UserString
 from collections.abc import Callable, Sequence, Set
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -88,23 +89,26 @@ class _Field:
             return f"sequence<{base}, {self.count}>" if self.count else f"sequence<{base}>"
         return base
 
-    def default(self) -> Any:
+    def default(self) -> Callable[[], Any]:
+        """What makes the value of a new message."""
         given = DEFAULTS.get(self.owner, {}).get(self.name)
         if given is not None:
-            return given
+            return lambda: given
         if self.kind == Nodetype.SEQUENCE:
-            return array.array(self.code) if self.code else []
+            return partial(array.array, self.code) if self.code else list
+        element = self._default_element()
         if self.kind == Nodetype.ARRAY:
             if self.code:
-                return np.zeros(self.count, dtype=np.dtype(self.code))
-            return [self._default_element() for _ in range(self.count)]
-        return self._default_element()
+                return partial(np.zeros, self.count, dtype=np.dtype(self.code))
+            return lambda: [element() for _ in range(self.count)]
+        return element
 
-    def _default_element(self) -> Any:
+    def _default_element(self) -> Callable[[], Any]:
         if self.message:
-            return self.message()
+            return self.message  # type: ignore[no-any-return]
         simple: dict[str, Any] = {"bool": False, "byte": b"\x00", "string": "", "float32": 0.0, "float64": 0.0}
-        return simple.get(self.type, 0)
+        value = simple.get(self.type, 0)
+        return lambda: value
 
     def convert(self, value: Any) -> Any:
         """The value as it is stored; AssertionError as rosidl's setters raise it."""
@@ -257,17 +261,17 @@ def _equal(left: Any, right: Any) -> bool:
 
 def _methods(fields: list[_Field]) -> dict[str, Any]:
     names = tuple(field.name for field in fields)
-    by_name = {field.name: field for field in fields}
+    defaults = tuple((field.name, f"_{field.name}", field.default()) for field in fields)
 
     def __init__(self: Any, **kwargs: Any) -> None:
-        unknown = ", ".join(sorted(set(kwargs) - set(names)))
-        if unknown:
+        if not kwargs.keys() <= set(names):
+            unknown = ", ".join(sorted(set(kwargs) - set(names)))
             raise AssertionError(f"Invalid arguments passed to constructor: {unknown}")
-        for name, field in by_name.items():
+        for name, slot, default in defaults:
             if name in kwargs:
                 setattr(self, name, kwargs[name])
             else:
-                setattr(self, f"_{name}", field.default())
+                setattr(self, slot, default())
 
     def __eq__(self: Any, other: object) -> bool:
         if not isinstance(other, type(self)):

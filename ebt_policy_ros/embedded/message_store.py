@@ -124,7 +124,10 @@ class MessageStore(Typestore):
         if typename not in self.cache:
             with self._lock:
                 entries = [(f"_cdr_{name}", desc) for name, desc in self.fielddefs[typename][1]]
-                getsize, size = generate_getsize_cdr(entries, self)
+                # Sizes are asked of the fields as they are stored: nothing need be converted for its length.
+                getsize, size = generate_getsize_cdr(
+                    [(f"_{name}", desc) for name, desc in self.fielddefs[typename][1]], self
+                )
                 self.cache[typename] = Msgdef(
                     typename,
                     entries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +34,13 @@ def trajectory_message(
     set_stamp_ns(message.header.stamp, chunk.start_ns)
     message.joint_names = list(chunk.joint_names if joints is None else joints)
     columns = [chunk.joint_names.index(name) for name in message.joint_names]
-    points = []
-    rows = (part[:, columns].tolist() for part in (chunk.positions, chunk.velocities, chunk.accelerations))
-    for time_s, *state in zip(chunk.times_s, *rows, strict=True):
+    points, parts = [], (chunk.positions, chunk.velocities, chunk.accelerations)
+    # Messages take an array of doubles as it is, and look at every number of a list.
+    rows = ([array("d", row) for row in part[:, columns].tolist()] for part in parts)
+    for time_s, *state in zip(chunk.times_s.tolist(), *rows, strict=True):
         point = point_class()
         point.positions, point.velocities, point.accelerations = state
-        set_duration_ns(point.time_from_start, round(float(time_s) * 1e9))
+        set_duration_ns(point.time_from_start, round(time_s * 1e9))
         points.append(point)
     message.points = points
     return message
