@@ -32,7 +32,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.core.settings import RetrySettings
 from ebt_policy_ros.core.uncertainty import STILL, Calibration, Window, conformal_threshold, motion
 from ebt_policy_ros.policy.bundle import Bundle
-from ebt_policy_ros.policy.fast import FastCritic, prepare
+from ebt_policy_ros.policy.fast import FastCritic
 from ebt_policy_ros.policy.load import load_critic, load_heads
 from ebt_policy_ros.training.calibrate import changes, chunks_in
 from ebt_policy_ros.training.dataset import Demonstrations, normalise
@@ -125,9 +125,7 @@ class Judge:
         features = torch.from_numpy(np.array(episode.features)).float()
         positions = torch.from_numpy(normalise(np.array(episode.positions), self.bundle.positions)).float()
         chunks = np.array(episode.chunks)
-        distances = self.fast.distances(
-            prepare(self.critic.observe(features, positions)), torch.from_numpy(chunks).float()
-        )
+        distances = self.fast.distances(self.fast.observe(features, positions), torch.from_numpy(chunks).float())
         inputs = np.concatenate([features.flatten(1).numpy(), positions.numpy()], 1, dtype=np.float32)
         change = np.array(changes(episode.times_s, chunks, self.bundle.chunk.period_s), dtype=float)  # None: NaN
         found = {
@@ -162,14 +160,14 @@ def _diffusion_spread(model: Path) -> Callable[[torch.Tensor, torch.Tensor], Val
     def spread(features: torch.Tensor, positions: torch.Tensor) -> Values:
         parts = []
         for begin in range(0, len(features), BATCH):
-            cache = prepare(sampler.network.observe(features[begin : begin + BATCH], positions[begin : begin + BATCH]))
-            count = cache[0].shape[1]
+            cache = sampler.noise.observe(features[begin : begin + BATCH], positions[begin : begin + BATCH])
+            count = cache.shape[2]
             generator = torch.Generator().manual_seed(begin)
             horizon, joints = sampler.network.architecture.horizon, sampler.network.architecture.joints
             chunks = torch.randn((count * DP_SAMPLES, horizon, joints), generator=generator)
-            repeated = tuple(layer.repeat_interleave(DP_SAMPLES, 1) for layer in cache)
+            repeated = cache.repeat_interleave(DP_SAMPLES, 2)
             for index, step in enumerate(sampler.steps):
-                noise = sampler.noise.noise(repeated, chunks, index)
+                noise = sampler.noise.noise(repeated, chunks, sampler.noise.conditions[index])
                 (chunks, *_) = sampler.scheduler.step(noise, step, chunks, return_dict=False)
             parts.append(chunks.unflatten(0, (count, DP_SAMPLES)).var(1).mean((1, 2)).sqrt())
         return torch.cat(parts).double().numpy()

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.rescore import Judge, Variant, batches, encode, repeated, starts_at
-from ebt_policy_ros.policy.fast import FastCache
 from ebt_policy_ros.training.dataset import Demonstrations, normalise, split_episodes
 
 BINS = 8
@@ -101,7 +100,7 @@ def energy_against_distance(variant: Variant, shown: Shown, critic: Judge | None
         cache, target = variant.observe(features[rows], positions[rows]), targets[rows]
         noise = starts_at(variant, batch, len(target), 2)
 
-        def predict(chunks: Tensor, rows: slice = rows, cache: FastCache = cache) -> Tensor:
+        def predict(chunks: Tensor, rows: slice = rows, cache: Tensor = cache) -> Tensor:
             if critic is None:
                 return variant.unit * variant.fast.energy(cache, chunks)
             return critic.distances(features[rows], positions[rows], chunks).mean(1)

@@ -19,7 +19,7 @@ from ebt_policy_ros.core.cycle import continued
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.policy.bundle import Bounds, Bundle
 from ebt_policy_ros.policy.critic import CriticNetwork
-from ebt_policy_ros.policy.fast import FastCache, FastCritic, FastEnergy, prepare
+from ebt_policy_ros.policy.fast import FastCritic, FastEnergy
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
 from ebt_policy_ros.training.dataset import normalise
@@ -63,12 +63,12 @@ class Variant:
         return 2 * self.alpha / (self.bundle.chunk.horizon * len(self.bundle.joints))
 
     @torch.inference_mode()
-    def observe(self, features: Tensor, positions: Tensor) -> FastCache:
+    def observe(self, features: Tensor, positions: Tensor) -> Tensor:
         """features (B, cameras, F) and normalised positions (B, D) -> keys and values."""
-        return prepare(self.network.observe(features, positions))
+        return self.fast.observe(features, positions)
 
     @torch.inference_mode()
-    def descend(self, cache: FastCache, chunks: Tensor, steps: int | None = None) -> Tensor:
+    def descend(self, cache: Tensor, chunks: Tensor, steps: int | None = None) -> Tensor:
         """(B, H, D) after ``steps`` (default: the bundle's) steps from ``chunks``, one cache row each."""
         for _ in range(self.steps if steps is None else steps):
             chunks = chunks - self.alpha * self.fast.energy_and_gradient(cache, chunks)[1]
@@ -92,7 +92,7 @@ class Judge:
         distances, normalised units."""
         parts = []
         for rows in batches(len(features)):
-            cache = prepare(self.network.observe(features[rows], positions[rows]))
+            cache = self.fast.observe(features[rows], positions[rows])
             parts.append(self.fast.distances(cache, chunks[rows]))
         return torch.cat(parts)
 
@@ -159,9 +159,9 @@ def starts_at(variant: Variant, batch: int, count: int, starts: int) -> Tensor:
     return torch.randn((count, starts, chunk.horizon, len(variant.bundle.joints)), generator=generator)
 
 
-def repeated(cache: FastCache, starts: int) -> FastCache:
+def repeated(cache: Tensor, starts: int) -> Tensor:
     """Every observation ``starts`` times in a row."""
-    return tuple(layer.repeat_interleave(starts, 1) for layer in cache) if starts > 1 else cache
+    return cache.repeat_interleave(starts, 2) if starts > 1 else cache
 
 
 @torch.inference_mode()
@@ -189,7 +189,7 @@ def scores(variant: Variant, seen: Seen) -> tuple[Scores, NDArray[np.float32]]:
 
 
 def _of_batch(
-    variant: Variant, cache: FastCache, batch: int, plans: Tensor, rests: Tensor
+    variant: Variant, cache: Tensor, batch: int, plans: Tensor, rests: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Scores that need no heads, and the ends (B, H, D) of the first start."""
     count = len(plans)

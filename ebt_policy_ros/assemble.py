@@ -20,8 +20,10 @@ from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
 from ebt_policy_ros.messages.kinematics import ToolSettings
 from ebt_policy_ros.resources import find_model, load_robot_file
 
-RUNTIMES = ("auto", "torch", "onnxruntime")
+RUNTIMES = ("auto", "torch", "torch_compile", "onnxruntime")
 """``auto``: ONNX Runtime on the CPU for a bundle that was exported, where it is installed; torch else."""
+PRECISIONS = ("float32", "bfloat16")
+"""Of convolutions and large matrix products; ONNX Runtime has the first."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,17 @@ def assemble_all(
     device: str = "auto",
     runtime: str = "auto",
     *,
+    precision: str = "float32",
     sampler: str | None = None,
     warm_up: bool = False,
 ) -> Assembly:
     """Loads a bundle (directory or name), checks it against ``robot`` and builds the pipeline.
 
     ``overrides`` are settings by section, such as ``{"minimise": {"steps": 4}, "retry": {"enabled": False}}``, that win
-    over the bundle's defaults. ``sampler`` is how a diffusion policy denoises: 'ddpm100' (its default), 'ddim16' or
-    'ddim10'. Methods without an energy run without retry and calibration, whatever is asked. ``warm_up`` runs the model
-    once for every shape it will see, on black pictures: the first call is slow (allocations, kernels) and must not be
-    part of a measured or commanded chunk.
+    over the bundle's defaults. ``runtime`` is one of ``RUNTIMES``, ``precision`` one of ``PRECISIONS``. ``sampler`` is
+    how a diffusion policy denoises: 'ddpm100' (its default), 'ddim16' or 'ddim10'. Methods without an energy run
+    without retry and calibration, whatever is asked. ``warm_up`` runs the model once for every shape it will see, on
+    black pictures: the first call is slow (allocations, kernels) and must not be part of a measured or commanded chunk.
 
     BundleError lists everything in which bundle and robot differ; SettingsError names an unknown or bad override.
     """
@@ -95,7 +98,7 @@ def assemble_all(
     settings = make_settings(bundle, overrides or {})
     is_calibrated = bundle.calibration is not None and bundle.method == "ebt"
     calibration = Calibration.from_mapping(bundle.calibration) if is_calibrated else None
-    minimiser = _make_minimiser(bundle, directory, device, runtime, sampler)
+    minimiser = _make_minimiser(bundle, directory, device, runtime, precision, sampler)
     if warm_up:
         _warm_up(minimiser, bundle, settings)
     normaliser = Normaliser(positions=_stats(bundle.positions), actions=_stats(bundle.actions))
@@ -144,15 +147,24 @@ def _stats(bounds: Any) -> Stats:
     return Stats(np.array(bounds.low), np.array(bounds.high))
 
 
-def _make_minimiser(bundle: Any, directory: Path, device: str, runtime: str, sampler: str | None) -> EnergyMinimiser:
-    if runtime not in RUNTIMES:
-        raise SettingsError(f"runtime '{runtime}': expected one of {', '.join(RUNTIMES)}")
+def _make_minimiser(
+    bundle: Any, directory: Path, device: str, runtime: str, precision: str, sampler: str | None
+) -> EnergyMinimiser:
+    for name, value, allowed in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
+        if value not in allowed:
+            raise SettingsError(f"{name} '{value}': expected one of {', '.join(allowed)}")
     if sampler is not None and bundle.method != "dp":
         raise SettingsError(
             f"sampler '{sampler}': only a diffusion policy ('dp') has samplers, bundle '{bundle.name}' is "
             f"'{bundle.method}'; leave it out"
         )
-    if runtime == "onnxruntime" or (runtime == "auto" and _prefers_onnx(bundle, directory, device)):
+    if runtime == "auto" and precision == "float32" and _prefers_onnx(bundle, directory, device):
+        runtime = "onnxruntime"
+    if runtime == "onnxruntime":
+        if precision != "float32":
+            raise SettingsError(
+                f"precision '{precision}': runtime 'onnxruntime' computes in float32; use runtime torch"
+            )
         from ebt_policy_ros.runtimes.onnx_runtime import OnnxMinimiser
 
         return OnnxMinimiser(bundle, directory, device)
@@ -165,17 +177,18 @@ def _make_minimiser(bundle: Any, directory: Path, device: str, runtime: str, sam
         ) from error
     # One thread: on a CPU the network is too small for two to help (10 ms against 13), and they wait for each other
     # when the machine is busy.
+    options: dict[str, Any] = {"num_threads": 1, "precision": precision, "compiled": runtime == "torch_compile"}
     if bundle.method == "ebt":
-        return TorchMinimiser(bundle, device, num_threads=1)
+        return TorchMinimiser(bundle, device, **options)
     if bundle.method == "dp":
-        return DiffusionSampler(bundle, device, sampler=sampler or "ddpm100", num_threads=1)
+        return DiffusionSampler(bundle, device, sampler=sampler or "ddpm100", **options)
     if bundle.method == "regression":
-        return RegressionRunner(bundle, device, num_threads=1)
+        return RegressionRunner(bundle, device, **options)
     raise BundleError(f"bundle '{bundle.name}': method '{bundle.method}' is none of ebt, dp, regression")
 
 
 def _prefers_onnx(bundle: Any, directory: Path, device: str) -> bool:
-    """Whether ONNX Runtime can run the bundle here and is the faster one: on the CPU."""
+    """Whether ONNX Runtime can run the bundle here and is the fastest: on the CPU."""
     from ebt_policy_ros.policy.graphs import is_exported
 
     if bundle.method != "ebt" or not is_exported(directory) or importlib.util.find_spec("onnxruntime") is None:

@@ -69,6 +69,18 @@ def make_parent(path: Path) -> None:
         raise EbtPolicyError(f"cannot make the directory of '{path}': {error}") from error
 
 
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """--runtime, --device and --precision: what runs the bundle, and where."""
+    from ebt_policy_ros.assemble import PRECISIONS, RUNTIMES
+
+    parser.add_argument("--runtime", default="auto", help=f"what runs the bundle: {', '.join(RUNTIMES)}")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:INDEX; with --runtime onnxruntime also tensorrt"
+    )
+    words = f"of convolutions and large matrix products: {' or '.join(PRECISIONS)} (default {PRECISIONS[0]})"
+    parser.add_argument("--precision", default=PRECISIONS[0], help=words)
+
+
 def add_settings(parser: argparse.ArgumentParser, text: str = "") -> None:
     """The option ``--set``, which may be given several times; ``text`` is what else its help says."""
     parser.add_argument(

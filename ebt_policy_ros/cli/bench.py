@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ebt_policy_ros.cli.arguments import output_file, whole_number
-from ebt_policy_ros.cli.bench_contestants import STEPS, Contestant, contestants, make_exported, make_runners
+from ebt_policy_ros.cli.bench_contestants import RUNTIMES, STEPS, Contestant, contestants, make_runners
 from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.cli.results import versions, write_json
 from ebt_policy_ros.core.errors import SettingsError
@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=whole_number(1), default=50, help="rounds of measurements (default 50)")
     parser.add_argument("--threads", type=whole_number(1), default=1, help="CPU threads of torch (default 1)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="of energy and diffusion (default torch)")
+    parser.add_argument("--starts", type=whole_number(1), default=1, help="candidates in one batch (default 1)")
     parser.add_argument("--json", type=output_file, metavar="F", help="where the results go")
 
 
@@ -61,12 +63,10 @@ def run(options: argparse.Namespace) -> int:
     from ebt_policy_ros.resources import find_model
 
     directory = find_model(options.model)
-    runners, trained = make_runners(directory, options.device, options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        exported = make_exported(directory, runners["ebt"], Path(folder), options.threads)
-    runners |= {} if exported is None else {"onnx": exported}
-    samplers, whole = contestants(runners)
-    device, threads = runners["ebt"].device, torch.get_num_threads()
+        runners, trained = make_runners(directory, options.device, options.threads, Path(folder), options.runtime)
+    samplers, whole = contestants(runners, options.starts)
+    device, threads = runners["ddpm100"].device, torch.get_num_threads()
     is_own = device.type == "cpu" and threads == 1
     todo = {**samplers, **{f"camera {name}": one for name, one in whole.items()}}
     times, wall = measure(todo, options.repeats, time.thread_time if is_own else time.perf_counter)
@@ -75,7 +75,13 @@ def run(options: argparse.Namespace) -> int:
     result = {
         "command": "bench",
         "model": str(directory),
-        "settings": {"repeats": options.repeats, "threads": threads, "device": str(device)},
+        "settings": {
+            "repeats": options.repeats,
+            "threads": threads,
+            "device": str(device),
+            "runtime": options.runtime,
+            "starts": options.starts,
+        },
         "clock": "CPU time of the thread" if is_own else "wall time",
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "versions": versions(),
@@ -134,7 +140,7 @@ def summary(sampler_ms: Mapping[str, Sequence[float]], whole_ms: Mapping[str, Se
         "ratios": ratios(sampler_ms, REFERENCE),
         "ratios_p10_p90": spread(sampler_ms),
         "ratios_network_passes": ratios(sampler_ms, REFERENCE, "_passes"),
-        "ratios_unscored": ratios(sampler_ms, "ebt2_unscored"),
+        "ratios_unscored": ratios(sampler_ms, "ebt2_unscored") if "ebt2_unscored" in sampler_ms else {},
         "ratios_camera_to_chunk": ratios(whole_ms, REFERENCE),
         "ratios_camera_to_chunk_p10_p90": spread(whole_ms),
         "onnxruntime_faster_than": faster(sampler_ms, whole_ms),
@@ -184,8 +190,9 @@ def table(result: Mapping[str, Any]) -> str:
     """The result for a person."""
     settings = result["settings"]
     lines = [
-        f"{result['processor']}, {settings['device']}, {settings['threads']} CPU thread(s), torch "
-        f"{result['versions']['torch']}; medians of {settings['repeats']} rounds [ms], {result['clock']}",
+        f"{result['processor']}, {settings['device']}, {settings['threads']} CPU thread(s), {settings['runtime']}, "
+        f"torch {result['versions']['torch']}; {settings['starts']} candidate(s); medians of {settings['repeats']} "
+        f"rounds [ms], {result['clock']}",
         f"{'':44}{'sampler':>10}{'p10-p90':>18}{'ratio':>8}{'camera to chunk':>18}{'ratio':>8}",
     ]
     sampler, whole = result["sampler_ms"], result["camera_to_chunk_ms"]

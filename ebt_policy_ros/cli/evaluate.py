@@ -12,7 +12,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ebt_policy_ros.cli.arguments import add_settings, output_file, set_over, whole_number
+from ebt_policy_ros.cli.arguments import add_runtime, add_settings, output_file, set_over, whole_number
 from ebt_policy_ros.cli.demo_record import DemoRecord, EpisodeRecord
 from ebt_policy_ros.cli.progress import Estimate, LiveLine
 from ebt_policy_ros.cli.results import write_json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SAMPLERS = ("ddpm100", "ddim16", "ddim10")
 ATTEMPTS = 2.5
 """An episode's default time limit in time limits of the task, which are those of one attempt: retry needs room."""
-SETTINGS = ("task", "steps", "policy", "sampler", "perturb", "retry", "runtime", "device", "time_limit")
+SETTINGS = ("task", "steps", "policy", "sampler", "perturb", "retry", "runtime", "device", "precision", "time_limit")
 """Options that results repeat."""
 COSTS = ("gradient_steps", "training_cpu_s", "encoder_cpu_s")
 """What is repeated from the bundle's provenance, where it is there."""
@@ -49,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--perturb", metavar="NAME[,NAME]", help=_perturb_help())
     parser.add_argument("--retry", choices=("on", "off"), default="on", help="whether retry may act (default on)")
     add_settings(parser)
-    parser.add_argument("--runtime", default="auto", help="what runs the bundle: auto, torch or onnxruntime")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_runtime(parser)
     parser.add_argument(
         "--time-limit", type=_seconds, help=f"longest episode [simulated s] (default: {ATTEMPTS} attempts of the task)"
     )
@@ -136,6 +135,7 @@ def _jobs(options: argparse.Namespace, directory: Path) -> list[Job]:
         set_over(options.set, overrides),
         options.device,
         options.runtime,
+        options.precision,
         options.sampler,
         options.time_limit,
     )

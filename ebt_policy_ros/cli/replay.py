@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ebt_policy_ros.cli.arguments import add_settings, output_file, set_over
+from ebt_policy_ros.cli.arguments import add_runtime, add_settings, output_file, set_over
 from ebt_policy_ros.cli.progress import LiveLine
 from ebt_policy_ros.cli.results import energy_summary, latency_summary, versions, write_json
 from ebt_policy_ros.core.errors import DatasetError, SettingsError
@@ -63,8 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--latency", type=float, default=0.0, help="how long a thought takes with free timing [s]")
     add_settings(parser, " that the recorded node had, too")
-    parser.add_argument("--runtime", default="auto", help="what runs the bundle: auto, torch or onnxruntime")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_runtime(parser)
     parser.add_argument("--strict", action="store_true", help="exit with 1 unless everything recorded is repeated")
     parser.add_argument("--json", type=output_file, metavar="F", help="where the results go")
     parser.add_argument("--report", type=output_file, metavar="F", help="where a page to look at goes (HTML)")
@@ -118,7 +117,15 @@ def _assembly(options: argparse.Namespace, model: str) -> Assembly:
     from ebt_policy_ros.assemble import assemble_all, load_robot
 
     robot = load_robot(options.robot)[0]
-    return assemble_all(model, robot, set_over(options.set, {}), options.device, options.runtime, warm_up=True)
+    return assemble_all(
+        model,
+        robot,
+        set_over(options.set, {}),
+        options.device,
+        options.runtime,
+        precision=options.precision,
+        warm_up=True,
+    )
 
 
 def _open(options: argparse.Namespace, assembly: Assembly) -> Timeline:

@@ -130,7 +130,8 @@ class Replay:
         began_s = time.monotonic()
         cycle: Cycle | None
         if history.event is Event.ROUND:
-            plan = self._pipeline.think(thought, max_rounds=max(1, history.rounds))
+            most = {"max_rounds": max(1, history.rounds), "max_steps": int(values.get("steps") or 0) or None}
+            plan = self._pipeline.think(thought, **most)
             think_ms = (time.monotonic() - began_s) * 1e3
             if history.acted_joints_ns is not None:
                 lost += self._feed({JOINT_STATES: history.acted_joints_ns})

@@ -237,6 +237,7 @@ def _reasons(episode: EpisodeRecord) -> str:
 
 PARTS = {
     "decode": "decode the newest picture",
+    "ahead": "encode pictures ahead",
     "wait": "wait for the model, and for the other cameras",
     "think": "think",
     "encode": "… encode the pictures",

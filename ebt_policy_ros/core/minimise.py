@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome
+from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome, Pixels
 
 EnergyAndGradient = Callable[[Floats], tuple[Floats, Floats]]
 """Chunks (K, H, D) -> energies (K,) and dE/da (K, H, D), normalised units."""
+MayStep = Callable[[int], bool]
+"""Gradient steps taken in this descent -> whether there is time for another one."""
 
 
 class EnergyMinimiser(Protocol):
@@ -26,14 +28,21 @@ class EnergyMinimiser(Protocol):
         seed: int,
         warm_start: Floats | None = None,
         frozen_rows: int = 0,
+        may_step: MayStep | None = None,
     ) -> Minimum:
         """The best of ``starts`` candidates after ``steps`` gradient steps each.
 
         ``seed`` alone decides the random starts. ``warm_start`` (H, D), normalised, takes the place of the first
         start; its first ``frozen_rows`` rows are those of every candidate and never move, because they will have been
-        executed before the result is there. A non-finite energy or gradient is an Outcome, never an exception; the
-        energy returned is never above that of the candidate's start.
+        executed before the result is there. ``may_step`` is asked before every step but the first, with the number of
+        steps taken; the descent ends where it says no, unless it can only be run as a whole. A non-finite energy or
+        gradient is an Outcome, never an exception; the energy returned is never above that of the candidate's start.
         """
+        ...
+
+    def encode_ahead(self, images: Mapping[str, Pixels]) -> None:
+        """Encodes pictures from which an observation may soon be made: camera name -> (height, width, 3) uint8. An
+        observation that has the very same arrays finds them encoded. Cameras it does not know are passed over."""
         ...
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:

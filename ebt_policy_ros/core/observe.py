@@ -84,6 +84,8 @@ class _Change:
 JOINT_STATES = "joint_states"
 SAMPLED = 16
 """Every so many rows and columns are compared before whole pictures are: most differ there already."""
+PERIODS = 6
+"""Periods between pictures whose median is a camera's rate; half of them will do at the start."""
 ALIVE = 3
 """Different pictures after which a camera that repeats one counts as frozen; one that never changed may well be a test
 pattern, or look at nothing that moves."""
@@ -169,6 +171,24 @@ class ObservationBuffer:
         """The newest joint state, however old."""
         with self._lock:
             return self._joints[-1] if self._joints else None
+
+    def newest_images(self) -> dict[str, Pixels]:
+        """The newest picture of every camera that sent one."""
+        with self._lock:
+            return {camera: history[-1].pixels for camera, history in self._images.items() if history}
+
+    def awaits_picture(self, now: Instant) -> bool:
+        """Whether a camera's next picture is due by its own rate, belongs to the newest of the others, and should come
+        within ``wait_for_camera_s`` of that one, as the one before did."""
+        wait_ns = self._settings.wait_for_camera_s * 1e9
+        with self._lock:
+            seen = [history for history in self._images.values() if history]
+            leading = max(seen, key=lambda history: history[-1].stamp_ns, default=None)
+            if leading is None or now.steady_ns - leading[-1].receive_ns >= wait_ns:
+                return False
+            return any(
+                _is_due(history, leading[-1].stamp_ns) and _lag_ns(history[-1], leading) <= wait_ns for history in seen
+            )
 
     def oldest_image_s(self, now: Instant) -> float:
         """Age of the newest image of the camera that is furthest behind [s, ROS time]; infinite before the first."""
@@ -314,6 +334,20 @@ def _is_same(one: Pixels, other: Pixels) -> bool:
         and np.array_equal(one[::SAMPLED, ::SAMPLED], other[::SAMPLED, ::SAMPLED])
         and np.array_equal(one, other)
     )
+
+
+def _is_due(history: deque[_Image], stamp_ns: int) -> bool:
+    """Whether a camera that goes on at its rate has a picture of about this moment that has not come yet."""
+    stamps = [image.stamp_ns for image in history][-PERIODS - 1 :]
+    if len(stamps) <= PERIODS // 2 or stamps[-1] >= stamp_ns:
+        return False
+    period_ns = float(np.median(np.diff(stamps)))
+    return stamps[-1] + period_ns <= stamp_ns + period_ns / 8
+
+
+def _lag_ns(image: _Image, others: deque[_Image]) -> int:
+    """How much later an image came than the one of its moment among those of another camera [ns]."""
+    return image.receive_ns - min(others, key=lambda other: abs(other.stamp_ns - image.stamp_ns)).receive_ns
 
 
 def _newest_set(images: dict[str, tuple[_Image, ...]], skew_ns: int) -> dict[str, _Image] | None:

@@ -26,11 +26,13 @@ from ebt_policy_ros.core.cycle import (
     slowed,
     weigh,
 )
+from ebt_policy_ros.core.due import Due
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.hand import holds_nothing, with_hand
 from ebt_policy_ros.core.minimise import EnergyMinimiser
 from ebt_policy_ros.core.normalise import Normaliser
 from ebt_policy_ros.core.observe import JointSample, Lack, ObservationBuffer, Unavailable
+from ebt_policy_ros.core.pace import Pace, stopwatch
 from ebt_policy_ros.core.recent import PlanBefore, Recent
 from ebt_policy_ros.core.retry import (
     Accept,
@@ -84,23 +86,30 @@ class Pipeline:
         self._seed, self._number = settings.minimise.seed, 0
         self._retry_requested = False
         self._is_braking = False  # what runs is already the way to rest
-        self._lacking: tuple[Lack, tuple[str, ...]] | None = None  # what the last cycle said the input lacks
-        self._due_ns: int | None = None  # None: as soon as there is a new observation
-        self._used_up_ns: int | None = None  # when the running plan is to be replaced; before that, it is looked at
-        self._planned_stamp_ns: int | None = None
+        self._due = Due(settings)
         self._recent = Recent(settings.period_ns)
         self._joints_now: JointSample | None = None  # the newest when the present act began
         self._more_s = 0.0  # about the longest that a further round of thought took lately
+        self._pace = Pace(settings.minimise.deadline_s)
 
     # ---- the flow ----------------------------------------------------------------------------------------------
 
-    def think(self, now: Instant, clock: Callable[[], float] | None = None, *, max_rounds: int | None = None) -> Plan:
+    def think(
+        self,
+        now: Instant,
+        clock: Callable[[], float] | None = None,
+        *,
+        max_rounds: int | None = None,
+        max_steps: int | None = None,
+    ) -> Plan:
         """Observe, minimise and decide: slow, on the model thread; changes nothing that ``act`` does not commit.
 
         ``clock``: seconds of a steady clock, by which the deadline is kept; None: thinking takes no time (lockstep).
-        ``max_rounds``: minimise no more often (a replay knows for how many there was time).
+        ``max_rounds``, ``max_steps``: minimise no more often, and descend no further in all (a replay knows for how
+        much there was time).
         """
-        passed_s = _stopwatch(clock)
+        passed_s = stopwatch(clock)
+        self._pace.begin(passed_s)
         seen, plan = self._look(now)
         if not isinstance(seen, Observation) or plan.evidence.requested or plan.memory.given_up:
             return replace(plan, decision=decide(plan.evidence, plan.memory, self.settings.retry))
@@ -114,7 +123,13 @@ class Pipeline:
             steps, starts = self._effort(thought.rounds)
             begun_s, seed = passed_s(), chunk_seed(self._seed, plan.number, thought.rounds)
             minimum = self._minimiser.minimise(
-                observation, steps=steps, starts=starts, seed=seed, warm_start=start, frozen_rows=frozen
+                observation,
+                steps=steps,
+                starts=starts,
+                seed=seed,
+                warm_start=start,
+                frozen_rows=frozen,
+                may_step=self._pace.of(starts, thought.steps, max_steps),
             )
             thought = thought.with_minimum(minimum)
             if thought.rounds == 1:
@@ -229,23 +244,19 @@ class Pipeline:
     def _set_due(self, decision: Decision, plan: Plan, move: Move, now: Instant) -> None:
         """When the next round is wanted; chunk numbers count the observations that were thought about."""
         self._number = plan.number + (1 if plan.thought.rounds else 0)
-        self._planned_stamp_ns = plan.observation_stamp_ns
-        self._lacking = self._lack(now) if plan.evidence.unavailable else None
-        if isinstance(decision, GoOn) and self._used_up_ns is not None and plan.observation_stamp_ns is not None:
-            self._due_ns = min(self._used_up_ns, plan.observation_stamp_ns + self._look_ns())
+        stamp_ns, before = plan.observation_stamp_ns, None
+        self._due.planned(stamp_ns, self._lack(now) if plan.evidence.unavailable else None)
+        if isinstance(decision, GoOn) and stamp_ns is not None and self._due.look_again(stamp_ns):
             return
-        self._used_up_ns = before = None
         if move.too_late or plan.evidence.unavailable:
-            self._due_ns = None
-        elif isinstance(decision, Accept) and plan.observation_stamp_ns is not None and move.executed is not None:
-            rows = self._trusted_rows(plan.thought.minimum, is_doubtful=decision.is_doubtful)
-            self._used_up_ns = plan.observation_stamp_ns + rows * self.settings.period_ns
-            self._due_ns = min(self._used_up_ns, plan.observation_stamp_ns + self._look_ns())
-            before = PlanBefore(move.executed, plan.observation_stamp_ns, self._speed(decision))
+            self._due.at_once()
+        elif isinstance(decision, Accept) and stamp_ns is not None and move.executed is not None:
+            self._due.after(stamp_ns, self._trusted_rows(plan.thought.minimum, is_doubtful=decision.is_doubtful))
+            before = PlanBefore(move.executed, stamp_ns, self._speed(decision))
         elif isinstance(decision, Retreat) and move.command is not None:
-            self._due_ns = move.command.end_ns
+            self._due.at(move.command.end_ns)
         else:
-            self._due_ns = now.ros_ns + round(self.settings.retry.look_again_s * 1e9)
+            self._due.at(now.ros_ns + round(self.settings.retry.look_again_s * 1e9))
             if plan.thought.minimum is not None and is_finite(plan.thought.minimum):
                 before = PlanBefore(plan.thought.minimum.chunk, None)
         self._recent.plan(before)
@@ -253,10 +264,6 @@ class Pipeline:
     def _speed(self, accept: Accept) -> float:
         """Share of its own pace at which a chunk is executed."""
         return self.settings.retry.slow_speed if accept.is_doubtful else 1.0
-
-    def _look_ns(self) -> int:
-        """Time to the next look at a running plan; longer than any chunk where none is wanted."""
-        return (self.settings.schedule.look_steps or self.settings.horizon + 1) * self.settings.period_ns
 
     def _trusted_rows(self, minimum: Minimum | None, *, is_doubtful: bool) -> int:
         """How many rows of a chunk are executed before it is replaced."""
@@ -294,11 +301,24 @@ class Pipeline:
             if self._memory.given_up:
                 return False
             if isinstance(seen, Unavailable):
-                return (seen.lack, seen.sources) != self._lacking
-            if self._retry_requested or self._lacking is not None:
+                return (seen.lack, seen.sources) != self._due.lacking
+            if self._retry_requested or self._due.lacking is not None:
                 return True
-            is_new = self._planned_stamp_ns is None or seen.stamp_ns > self._planned_stamp_ns
-            return is_new and (self._due_ns is None or now.ros_ns >= self._due_ns)
+            return self._due.is_now(seen.stamp_ns, now, self._buffer)
+
+    @property
+    def waits_for_camera(self) -> bool:
+        """Whether a plan is due and waits for one more picture: ``is_due`` should be asked again soon."""
+        return self._due.waits_for_camera
+
+    def look_ahead(self, now: Instant) -> None:
+        """What can be done before the next plan is due: encode the pictures with which it may begin, when that is soon.
+        On the model thread, while nothing is due. Changes no plan, only how soon it is there."""
+        with self._lock:
+            self._schedule.advance(now.ros_ns)  # what is written down now need not be when a command is due
+            if self._memory.given_up or not self._due.is_soon(now):
+                return
+        self._minimiser.encode_ahead(self._buffer.newest_images())
 
     def wants_images(self, now: Instant) -> bool:
         """Whether images of now could matter: for a simulation that renders on demand, before it feeds and asks is_due.
@@ -306,8 +326,7 @@ class Pipeline:
         True when a round may be due, and often enough in between that no camera looks stale.
         """
         with self._lock:
-            may_be_due = self._due_ns is None or now.ros_ns >= self._due_ns
-            if may_be_due or self._retry_requested or self._lacking is not None:
+            if self._due.may_be(now) or self._retry_requested or self._due.lacking is not None:
                 return True
         half_age_s = min(self.settings.observe.max_stamp_age_s, self.settings.observe.max_receive_age_s) / 2.0
         return self._buffer.oldest_image_s(now) > half_age_s
@@ -379,7 +398,7 @@ class Pipeline:
                 requested=self._retry_requested,
                 score=self._blind_score(seen),
                 threshold=self._uncertainty.threshold,
-                is_look=self._used_up_ns is not None and now.ros_ns < self._used_up_ns,
+                is_look=self._due.is_look(now),
                 holds_nothing=joints is not None
                 and command is not None
                 and holds_nothing(self.robot, command.positions, joints.positions),
@@ -413,7 +432,7 @@ class Pipeline:
 
     def _forget_plans(self) -> None:
         self._generation += 1
-        self._lacking = self._due_ns = self._used_up_ns = self._planned_stamp_ns = None
+        self._due.forget()
         self._recent.plan(None)
 
     def _effort(self, rounds: int) -> tuple[int, int]:
@@ -452,11 +471,3 @@ class Pipeline:
         self._counters["restarted"] += move.command is not None and bool(move.reason)
         for limit, number in move.clamps.items():
             self._counters[f"clamped_{limit}"] += number
-
-
-def _stopwatch(clock: Callable[[], float] | None) -> Callable[[], float]:
-    """Seconds since now by a steady clock; always 0 without one."""
-    if clock is None:
-        return lambda: 0.0
-    began_s = clock()
-    return lambda: clock() - began_s

@@ -108,6 +108,9 @@ class ObserveSettings(Checked):
     """Longest silence of a source [s, steady time]; notices a simulator that died together with its /clock."""
     max_skew_s: float = setting(0.05, low=0.0)
     """Largest difference of stamps within one observation [s]."""
+    wait_for_camera_s: float = setting(0.03, low=0.0)
+    """How long a plan waits for the picture of a camera that is due by the camera's own rate, so that it begins with
+    pictures of one moment [s]; 0: never."""
     max_future_s: float = setting(0.05, low=0.0)
     """How far a stamp may lie ahead of ROS time [s] before it counts as another clock's."""
     max_unseen_motion: float = setting(0.1, low=0.0)
@@ -134,6 +137,9 @@ class MinimiseSettings(Checked):
     """Candidates when thinking more."""
     deadline_s: float = setting(0.2, above=0.0)
     """Longest thought about one chunk [s]: no further round begins that is not expected to end by then."""
+    encode_ahead_s: float = setting(0.1, low=0.0)
+    """How long before a plan is due pictures are encoded as they come, so that it begins with what they hold [s]; 0:
+    only when it is due."""
     warm_start: bool = False
     """Start the first candidate from the previous chunk, shifted by the time gone, instead of noise, and leave the rows
     that time overtakes meanwhile as they are. With two starts or more the others are fresh, and the lowest energy

@@ -2,10 +2,10 @@
 
 Keys of a chunk's status (``~/status``), all values text: state, attempt, steps, network_evaluations, energy,
 energy_trace, uncertainty, threshold, what the uncertainty is made of (expected_error, unfamiliarity, change, motion),
-surprise, stamp_age_ms, latency_ms and its parts (decode_ms, wait_ms, think_ms, encode_ms, descend_ms, act_ms, send_ms),
-clamps, clamps.<limit>, dropped_points, reason, enabled, commanded, chunk, observation_stamp_ns, command_start_ns (the
-trajectory's stamp). What a replay needs: event, thought_ns, acted_ns, newest_ns (``source=stamp`` with spaces between),
-acted_joints_ns, rounds, seed. A number that does not exist is an empty text.
+surprise, stamp_age_ms, latency_ms and its parts (decode_ms, ahead_ms, wait_ms, think_ms, encode_ms, descend_ms, act_ms,
+send_ms), clamps, clamps.<limit>, dropped_points, reason, enabled, commanded, chunk, observation_stamp_ns,
+command_start_ns (the trajectory's stamp). What a replay needs: event, thought_ns, acted_ns, newest_ns
+(``source=stamp`` with spaces between), acted_joints_ns, rounds, seed. A number that does not exist is an empty text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ebt_policy_ros.messages.stamps import set_stamp_ns
 Classes = tuple[Callable[[], Any], Any, Callable[[], Any]]
 """(DiagnosticArray, DiagnosticStatus, KeyValue)."""
 
-LATENCY_PARTS = ("decode", "wait", "think", "encode", "descend", "act", "send")
+LATENCY_PARTS = ("decode", "ahead", "wait", "think", "encode", "descend", "act", "send")
 """Of the way from a picture's arrival to the command; ``encode`` and ``descend`` are parts of ``think``."""
 _CALM = (State.WAITING, State.RUNNING)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
+from ebt_policy_ros.assemble import PRECISIONS, RUNTIMES
 from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.settings import FROM_BUNDLE, SECTIONS
 
@@ -22,15 +23,17 @@ _NOT_PARAMETERS = frozenset({"observe.cameras"})
 _TEXTS = {
     "model": ("lift", "Bundle directory, or the name of one under models/."),
     "robot": ("panda_sim", "Robot file (YAML), or the name of one under config/robots/."),
-    "device": ("auto", "Where the model runs: auto, cpu, cuda or cuda:<index>."),
-    "runtime": (
-        "auto",
-        "What runs the model: torch, onnxruntime (after ebt-policy export), or auto: the latter on a CPU where it can.",
-    ),
+    "device": ("auto", "Where the model runs: auto, cpu, cuda, cuda:<index>; with runtime onnxruntime also tensorrt."),
     "trajectory_action": ("follow_joint_trajectory", "Name of the action of command_output action."),
     "gripper_action": ("gripper_cmd", "Name of the action of gripper_output gripper_command."),
 }
 _CHOICES = {
+    "runtime": (
+        RUNTIMES,
+        "What runs the model: torch (CUDA graphs on a GPU), torch_compile (torch.compile, which takes a minute at "
+        "configure), onnxruntime (after ebt-policy export), or auto: onnxruntime on a CPU where it can, else torch.",
+    ),
+    "precision": (PRECISIONS, "Of convolutions and large matrix products; onnxruntime has float32 alone."),
     "command_output": (
         ("trajectory", "action", "positions"),
         "How the arm is commanded: by trajectories on joint_trajectory; by the same trajectories as goals of a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import threading
 import time
 import traceback
@@ -120,7 +121,13 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         robot, tool = load_robot(text("robot"))
         began_s = time.monotonic()
         assembly = assemble_all(
-            text("model"), robot, setting_overrides(self), text("device"), text("runtime"), warm_up=True
+            text("model"),
+            robot,
+            setting_overrides(self),
+            text("device"),
+            text("runtime"),
+            precision=text("precision"),
+            warm_up=True,
         )
         self._assembly = assembly
         self._incompatible = Incompatible(self)
@@ -133,6 +140,8 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
             self, assembly.pipeline, assembly.robot.joint_names, self._worker.wake, self._incompatible
         )
         self._inputs.subscribe(assembly.settings.observe.cameras)
+        gc.collect()
+        gc.freeze()  # what the model is made of need not be looked through again: that takes a tenth of a second
         log = self.get_logger()
         if problem := find_bridge().problem:
             log.warning(problem)
@@ -154,6 +163,7 @@ class PolicyNode(LifecycleNode):  # type: ignore[misc]
         if self._reporter is not None:
             self._reporter.destroy()
         self._worker = self._inputs = self._description = self._reporter = self._assembly = self._last = None
+        gc.unfreeze()
         self._enabled = self._active = False
 
     # --- work -------------------------------------------------------------------------------------------------------

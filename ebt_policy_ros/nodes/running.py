@@ -32,6 +32,9 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     the last thing an arm needs to hear (hold) can only be sent while the context is still alive.
     """
     stop = threading.Event()
+    # The model's thread computes in C, a call at a time, and after each waits until the executor's thread gives Python
+    # up: for up to 5 ms unless told otherwise.
+    sys.setswitchinterval(5e-4)
 
     is_prepared = False
 

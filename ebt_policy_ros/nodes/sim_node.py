@@ -29,8 +29,9 @@ from ebt_policy_ros.sim.world import Disturbance, SimWorld
 _EPISODE_TICKS = 4
 """Control periods between two ``~/episode`` messages (5 Hz)."""
 _RESET_TIMEOUT_S = 60.0
-_RUNNING_OUT_S = 0.3
-"""How much of a trajectory is left when ``wait_at_most_s`` begins [simulated s]."""
+_RUNNING_OUT_S = 0.15
+"""How much of a trajectory is left when ``wait_at_most_s`` begins [simulated s]: less than a policy leaves of it when
+it wants its next observation (four rows of 0.05 s after a retreat), or each would wait for the other."""
 
 _PARAMETERS: tuple[tuple[str, Any, str, tuple[float, float] | None], ...] = (
     ("task", "lift", "Task of the simulated arm.", None),

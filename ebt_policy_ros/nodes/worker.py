@@ -12,6 +12,8 @@ from ebt_policy_ros.core.types import Instant
 
 TICK_S = 0.05
 """Longest wait between two looks at the pipeline [s, steady time]: a silent source is noticed without any input."""
+SHORT_TICK_S = 0.005
+"""The same while a plan that is due waits for one more picture, which may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Round:
     """When it began [ns, steady time]; None for what no round led to."""
     acted_ns: int | None = None
     """When its command was ready to be sent [ns, steady time]."""
+    ahead_ns: tuple[int, int] = (0, 0)
+    """From when to when pictures were last encoded ahead of it [ns, steady time]."""
 
 
 class Worker:
@@ -52,6 +56,7 @@ class Worker:
         self._delivery = threading.Lock()
         self._closing = False
         self._working = False
+        self._ahead_ns = (0, 0)
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
@@ -87,7 +92,7 @@ class Worker:
 
     def _run(self) -> None:
         while not self._closing:
-            self._wake.wait(TICK_S)
+            self._wake.wait(SHORT_TICK_S if self._pipeline.waits_for_camera else TICK_S)
             self._wake.clear()
             if not self._working:
                 continue
@@ -100,6 +105,9 @@ class Worker:
     def _work(self) -> None:
         now = self._now()
         if not self._pipeline.is_due(now):
+            ahead_ns = time.monotonic_ns()
+            self._pipeline.look_ahead(now)
+            self._ahead_ns = ahead_ns, time.monotonic_ns()
             return
         began_ns = time.monotonic_ns()
         plan = self._pipeline.think(now, time.monotonic)
@@ -107,4 +115,4 @@ class Worker:
         with self._delivery:
             if self._working:
                 cycle = self._pipeline.act(plan, self._now(), dry_run=self._is_dry_run())
-                self._deliver(Round(cycle, think_s, began_ns, time.monotonic_ns()))
+                self._deliver(Round(cycle, think_s, began_ns, time.monotonic_ns(), self._ahead_ns))

@@ -1,4 +1,4 @@
-"""A bundle as ONNX graphs: the encoder, one step of the descent with its gradient written out, the energy, the critic.
+"""A bundle as ONNX graphs: cameras, observation, one step of the descent with its gradient written out, energy, critic.
 
 The gradient is the one of ``policy.fast``, plain matrix products, so nothing of autograd has to be exported; two
 backward functions that ONNX has no operator for are spelled out below.
@@ -22,8 +22,8 @@ from ebt_policy_ros.core.minimise import starting_noise
 from ebt_policy_ros.core.types import NormalisedObservation
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.critic import CriticNetwork
-from ebt_policy_ros.policy.fast import FastCritic, FastEnergy, prepare, repeat
-from ebt_policy_ros.policy.graphs import METADATA_KEY, OPSET, PARITY_FILE, graph_path, info_of
+from ebt_policy_ros.policy.fast import FastCritic, FastDiffusion, FastEnergy, repeat
+from ebt_policy_ros.policy.graphs import METADATA_KEY, OPSET, PARITY_FILE, camera_graph, graph_path, info_of
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
 from ebt_policy_ros.policy.network import EnergyNetwork
@@ -33,35 +33,47 @@ TRACED_CANDIDATES = 3
 PARITY_STEPS = 2
 
 
-class Encoder(nn.Module):
-    """Pictures and joints -> what descent, critic and score need of them."""
+class Camera(nn.Module):
+    """A picture of any size -> its features."""
 
-    def __init__(self, network: EnergyNetwork, critic: CriticNetwork | None, heads: ScoreHeads | None) -> None:
+    def __init__(self, network: EnergyNetwork, place: int) -> None:
         super().__init__()
-        self.network, self.critic, self.heads = network, critic, heads
+        a = network.architecture
+        self.encoder, self.size = network.encoders[place], (a.height, a.width)
 
-    def forward(self, images: tuple[Tensor, ...], positions: Tensor) -> tuple[Tensor, ...]:
-        features = self.network.features(tuple(image.permute(0, 3, 1, 2).float() / 127.5 - 1 for image in images))
-        told = [torch.stack(prepare(self.network.observe(features, positions)))]
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = image.permute(0, 3, 1, 2).float()
+        # Whatever its size: ONNX Runtime copies where there is nothing to resize.
+        small = nn.functional.interpolate(pixels, self.size, mode="bilinear", align_corners=False, antialias=True)
+        return self.encoder(small.round() / 127.5 - 1)  # type: ignore[no-any-return]
+
+
+class Observation(nn.Module):
+    """Joints and features -> what descent, critic and score need of them."""
+
+    def __init__(self, energy: FastEnergy, critic: FastCritic | None, heads: ScoreHeads | None) -> None:
+        super().__init__()
+        self.energy, self.critic, self.heads = energy, critic, heads
+
+    def forward(self, positions: Tensor, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen = torch.stack(features, 1)
+        told = [self.energy.observe(seen, positions)]
         if self.critic is not None:
-            told.append(torch.stack(prepare(self.critic.observe(features, positions))))
+            told.append(self.critic.observe(seen, positions))
         if self.heads is not None:
-            told.append(self.heads(features, positions)[0])
+            told.append(self.heads(seen, positions)[0])
         return tuple(told)
 
 
 class Descent(nn.Module):
     """One step downhill, and the energy before it."""
 
-    def __init__(self, energy: FastEnergy, step_size: float) -> None:
+    def __init__(self, energy: FastEnergy) -> None:
         super().__init__()
-        self.energy, self.step_size = energy, step_size
+        self.energy = energy
 
     def forward(self, cache: Tensor, chunks: Tensor, moves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        energies, gradients = self.energy.energy_and_gradient(repeat(cache.unbind(0), chunks.shape[0]), chunks)
-        gradients = gradients * moves
-        norms = gradients.square().sum((1, 2)).sqrt()
-        return energies, norms, chunks - self.step_size * gradients
+        return self.energy.step(repeat(cache, chunks.shape[0]), chunks, moves)
 
 
 class Energy(nn.Module):
@@ -72,7 +84,7 @@ class Energy(nn.Module):
         self.energy = energy
 
     def forward(self, cache: Tensor, chunks: Tensor) -> Tensor:
-        return self.energy.energy(repeat(cache.unbind(0), chunks.shape[0]), chunks)
+        return self.energy.energy(repeat(cache, chunks.shape[0]), chunks)
 
 
 class Critic(nn.Module):
@@ -83,7 +95,7 @@ class Critic(nn.Module):
         self.critic = critic
 
     def forward(self, cache: Tensor, chunks: Tensor) -> Tensor:
-        return self.critic.distances(repeat(cache.unbind(0), chunks.shape[0]), chunks)
+        return self.critic.distances(repeat(cache, chunks.shape[0]), chunks)
 
 
 @dataclass(frozen=True)
@@ -130,33 +142,61 @@ def export(bundle: Bundle, directory: str | Path, observations: Sequence[Normali
 def trace(network: EnergyNetwork, critic: CriticNetwork | None, heads: ScoreHeads | None) -> dict[str, Traced]:
     """Every graph of a bundle, ready to be written."""
     a = network.architecture
-    images = tuple(torch.zeros((1, a.height, a.width, 3), dtype=torch.uint8) for _ in a.cameras)
-    positions = torch.zeros((1, a.joints))
-    encoder = Encoder(network, critic, heads).eval()
+    energy, judge = FastEnergy(network), None if critic is None else FastCritic(critic)
+    positions, features = torch.zeros((1, a.joints)), tuple(torch.zeros((1, a.camera_features)) for _ in a.cameras)
+    observation = Observation(energy, judge, heads)
     with torch.no_grad():
-        told = encoder(images, positions)
+        told = observation(positions, features)
     cache, chunks = told[0], torch.from_numpy(starting_noise(0, TRACED_CANDIDATES, a.horizon, a.joints))
-    open_k = {0: torch.export.Dim.DYNAMIC}
-    energy = FastEnergy(network)
+    is_open = torch.export.Dim.DYNAMIC
+    open_k, open_size = {0: is_open}, {1: is_open, 2: is_open}
+    picture = torch.zeros((1, a.height + 3, a.width + 5, 3), dtype=torch.uint8)  # sizes that nothing else has
     gives = ["cache", *(["critic_cache"] if critic is not None else []), *(["terms"] if heads is not None else [])]
     found = {
-        "encoder": Traced(
-            encoder, (images, positions), [*(f"image_{name}" for name in a.cameras), "positions"], gives, None
-        ),
-        "descent": Traced(
-            Descent(energy, float(network.step_size)),
-            (cache, chunks, torch.ones((a.horizon, 1))),
-            ["cache", "chunks", "moves"],
-            ["energies", "norms", "next"],
-            ({}, open_k, {}),
-        ),
-        "energy": Traced(Energy(energy), (cache, chunks), ["cache", "chunks"], ["energies"], ({}, open_k)),
+        camera_graph(place): Traced(Camera(network, place), (picture,), ["image"], ["features"], (open_size,))
+        for place in range(len(a.cameras))
     }
-    if critic is not None:
+    takes = ["positions", *(f"features_{place}" for place in range(len(a.cameras)))]
+    found["observation"] = Traced(observation, (positions, features), takes, gives, None)
+    found["descent"] = Traced(
+        Descent(energy),
+        (cache, chunks, torch.ones((a.horizon, 1))),
+        ["cache", "chunks", "moves"],
+        ["energies", "norms", "next"],
+        ({}, open_k, {}),
+    )
+    found["energy"] = Traced(Energy(energy), (cache, chunks), ["cache", "chunks"], ["energies"], ({}, open_k))
+    if judge is not None:
         found["critic"] = Traced(
-            Critic(FastCritic(critic)), (told[1], chunks), ["critic_cache", "chunks"], ["distances"], ({}, open_k)
+            Critic(judge), (told[1], chunks), ["critic_cache", "chunks"], ["distances"], ({}, open_k)
         )
     return found
+
+
+class _Denoiser(nn.Module):
+    """One network pass of a diffusion policy."""
+
+    def __init__(self, noise: FastDiffusion) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, cache: Tensor, noisy: Tensor, condition: Tensor) -> Tensor:
+        return self.noise.noise(repeat(cache, noisy.shape[0]), noisy, condition)
+
+
+def write_denoiser(path: Path, noise: FastDiffusion) -> None:
+    """Writes one pass of a diffusion policy as a graph: ``cache`` of one observation, ``noisy`` (K, H, D) and the
+    ``condition`` of the step -> ``noise`` (K, H, D). For comparisons; bundles of its method are not exported."""
+    heads, width = noise.heads, noise.width // noise.heads
+    tokens = noise.tokens.cameras.shape[0] * (noise.tokens.cameras.shape[2] // noise.width)
+    tokens += noise.tokens.joints.shape[1] // noise.width
+    given = (
+        torch.zeros(len(noise.layers), 2, 1, heads, tokens, width),
+        torch.zeros(TRACED_CANDIDATES, noise.horizon, noise.token.shape[0]),
+        noise.conditions[0],
+    )
+    open_k = ({}, {0: torch.export.Dim.DYNAMIC}, {})
+    _write(path, Traced(_Denoiser(noise), given, ["cache", "noisy", "condition"], ["noise"], open_k), "")
 
 
 def _write(path: Path, traced: Traced, metadata: str) -> None:
@@ -185,8 +225,8 @@ def _translations() -> dict[Any, Callable[..., Any]]:
     from onnxscript import opset20 as op
 
     def silu_backward(gradient: Any, x: Any) -> Any:
-        bent = op.Sigmoid(x)
-        return op.Mul(gradient, op.Mul(bent, op.Add(op.Mul(x, op.Sub(1.0, bent)), 1.0)))
+        bent = op.Sigmoid(x)  # sigmoid and silu are those of the way forward, which ONNX Runtime finds out
+        return op.Mul(gradient, op.Add(bent, op.Mul(op.Mul(x, bent), op.Sub(1.0, bent))))
 
     def softmax_backward(gradient: Any, weights: Any, dim: int, input_dtype: int) -> Any:
         along = op.Mul(gradient, weights)
@@ -196,8 +236,24 @@ def _translations() -> dict[Any, Callable[..., Any]]:
         away = op.Sub(op.Unsqueeze(points, [-2]), op.Unsqueeze(centres, [0]))
         return op.Sqrt(op.ReduceSumSquare(away, [-1], keepdims=0))
 
+    def resize(
+        images: Any, output_size: Any, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
+    ) -> Any:
+        """Weights beyond the border count nowhere, as in torch; ONNX's default gives them to the last pixel."""
+        sizes = op.Constant(value_ints=[1, 3, *output_size])
+        given = {"mode": "linear", "antialias": 1, "exclude_outside": 1}
+        return op.Resize(images, None, None, sizes, coordinate_transformation_mode="half_pixel", **given)
+
+    def add_product(onto: Any, one: Any, other: Any, value: float = 1.0) -> Any:
+        product = op.Mul(one, other)
+        if value == -1.0:
+            return op.Sub(onto, product)
+        return op.Add(onto, product if value == 1.0 else op.Mul(product, value))
+
     aten = torch.ops.aten
     return {
+        aten.addcmul.default: add_product,
+        aten._upsample_bilinear2d_aa.default: resize,
         aten.silu_backward.default: silu_backward,
         aten._softmax_backward_data.default: softmax_backward,
         aten._cdist_forward.default: distances,

@@ -1,11 +1,12 @@
 """What an exported bundle consists of: names and shapes that exporter and runtime agree on. No torch.
 
-Four ONNX graphs; K candidates are open, all else is fixed. T, L and d / heads are sizes of the trunk; the caches hold
-keys and values of the observation, per layer (2, 1, heads, T, d / heads).
+ONNX graphs, one ``camera_<place>`` for every camera, in the bundle's order; K candidates and the pictures' sizes are open,
+all else is fixed. T, L and d / heads are sizes of the trunk; the caches hold keys and values of the observation.
 
 | graph | inputs | outputs |
 |---|---|---|
-| encoder | ``image_<camera>`` (1, height, width, 3) uint8 RGB, ``positions`` (1, D) | ``cache`` (L, 2, 1, heads, T, d / heads), with a critic ``critic_cache``, with score heads ``terms`` |
+| camera_0, ... | ``image`` (1, height, width, 3) uint8 RGB of any size | ``features`` (1, F) |
+| observation | ``positions`` (1, D), ``features_0``, ... (1, F) | ``cache`` (L, 2, 1, heads, T, d / heads), with a critic ``critic_cache``, with score heads ``terms`` |
 | descent | ``cache``, ``chunks`` (K, H, D), ``moves`` (H, 1): 0 where a row stays | ``energies`` (K,), ``norms`` (K,) of the gradients, ``next`` (K, H, D) |
 | energy | ``cache``, ``chunks`` (K, H, D) | ``energies`` (K,) |
 | critic | ``critic_cache``, ``chunks`` (K, H, D) | ``distances`` (K, H) |
@@ -22,10 +23,8 @@ from typing import Any
 from ebt_policy_ros.core.errors import BundleError
 from ebt_policy_ros.policy.bundle import Bundle
 
-SCHEMA = 1
+SCHEMA = 2
 OPSET = 20
-GRAPHS = ("encoder", "descent", "energy", "critic")
-"""Names of the graphs, of which the last is there only for bundles with a critic."""
 PARITY_FILE = "parity.safetensors"
 """Inputs, and what the network made of them when it was exported."""
 METADATA_KEY = "ebt_policy_ros"
@@ -51,7 +50,7 @@ class GraphInfo:
     horizon: int
     period_s: float
     terms: list[str]
-    """Names of the encoder's ``terms``."""
+    """Names of the observation's ``terms``."""
 
     def as_text(self) -> str:
         """JSON."""
@@ -63,9 +62,20 @@ def graph_path(directory: str | Path, graph: str) -> Path:
     return Path(directory) / f"{graph}.onnx"
 
 
+def camera_graph(place: int) -> str:
+    """The graph of the bundle's camera at this place; its name may not be fit for a file's."""
+    return f"camera_{place}"
+
+
+def graph_names(bundle: Bundle) -> list[str]:
+    """All graphs of a bundle."""
+    names = [*(camera_graph(place) for place in range(len(bundle.cameras))), "observation", "descent", "energy"]
+    return [*names, "critic"] if any(name.startswith("critic.") for name in bundle.tensors) else names
+
+
 def is_exported(directory: str | Path) -> bool:
     """Whether a bundle's folder has the graphs that every bundle has, whatever they belong to."""
-    return all(graph_path(directory, graph).is_file() for graph in GRAPHS[:3])
+    return all(graph_path(directory, graph).is_file() for graph in ("observation", "descent", "energy"))
 
 
 def info_of(bundle: Bundle, graph: str, terms: list[str]) -> GraphInfo:

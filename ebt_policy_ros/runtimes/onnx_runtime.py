@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,19 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ebt_policy_ros.core.errors import BundleError, SettingsError, ShapeError
-from ebt_policy_ros.core.minimise import starting_noise
-from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, as_floats
+from ebt_policy_ros.core.errors import BundleError, ShapeError
+from ebt_policy_ros.core.minimise import MayStep, starting_noise
+from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Pixels, as_floats
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.graphs import (
     ACTION_TOLERANCE,
     ENERGY_TOLERANCE,
     PARITY_FILE,
+    camera_graph,
+    graph_names,
     graph_path,
     read_info,
 )
 from ebt_policy_ros.runtimes.choose import choose
-from ebt_policy_ros.runtimes.pictures import resized
+from ebt_policy_ros.runtimes.onnx_sessions import BoundGraph, Graph, open_session, options_of, target_of
+from ebt_policy_ros.runtimes.pictures import EncodedPictures
 
 Values = NDArray[np.float32]
 
@@ -65,21 +68,19 @@ class OnnxMinimiser:
         if bundle.method != self.METHOD:
             raise BundleError(f"bundle '{bundle.name}': method is '{bundle.method}'; ONNX Runtime runs '{self.METHOD}'")
         self.bundle = bundle
-        self._device, providers = _providers(device)
-        self._is_bound = self._device != "cpu" if bound is None else bound
-        options = _options(num_threads)
+        self._target = target = target_of(device, bundle)
+        self._is_bound = target.device != "cpu" if bound is None else bound
+        options = options_of(num_threads)
         directory = Path(directory)
-        names = ["encoder", "descent", "energy"]
-        if any(name.startswith("critic.") for name in bundle.tensors):
-            names.append("critic")
         self._graphs = {}
-        for name in names:
+        for name in graph_names(bundle):
             path = graph_path(directory, name)
-            session = _session(path, options, providers)
+            session = open_session(path, options, target)
             info = read_info(session.get_modelmeta().custom_metadata_map, path, bundle)
-            self._graphs[name] = _BoundGraph(session, self._device) if self._is_bound else _Graph(session)
+            self._graphs[name] = BoundGraph(session, target) if self._is_bound else Graph(session)
         self._term_names = info.terms
         self._moves = np.ones((bundle.chunk.horizon, 1), np.float32)
+        self._pictures: EncodedPictures[Any] = EncodedPictures()
         self._seen: tuple[NormalisedObservation, Seen] | None = None
         if check:
             self.check_parity(directory)
@@ -93,6 +94,7 @@ class OnnxMinimiser:
         seed: int,
         warm_start: Floats | None = None,
         frozen_rows: int = 0,
+        may_step: MayStep | None = None,
     ) -> Minimum:
         """The best of ``starts`` candidates after ``steps`` gradient steps each; see core.minimise."""
         began_s = time.perf_counter()
@@ -104,18 +106,20 @@ class OnnxMinimiser:
             with np.errstate(over="ignore"):  # infinite in single precision: an outcome, not a warning
                 warm = as_floats("warm_start", warm_start, start.shape[1:]).astype(np.float32)
             start[0], start[:, :frozen] = warm, warm[:frozen]
-        minimum = self.descend(seen, start, steps, frozen)
+        minimum = self.descend(seen, start, steps, frozen, may_step)
         parts = {"encode": encoded_s - began_s, "descend": time.perf_counter() - encoded_s}
         return replace(minimum, parts_s=parts)
 
-    def descend(self, seen: Seen, start: Values, steps: int, frozen_rows: int = 0) -> Minimum:
+    def descend(
+        self, seen: Seen, start: Values, steps: int, frozen_rows: int = 0, may_step: MayStep | None = None
+    ) -> Minimum:
         """The minimum from candidates ``start`` (K, H, D) at one observation. The first ``frozen_rows`` stay as they
         are."""
         moves = self._moves
         if frozen_rows:
             moves = moves.copy()
             moves[:frozen_rows] = 0.0
-        chunks, energies, norms = self._walk(seen, start, moves, steps)
+        chunks, energies, norms = self._walk(seen, start, moves, steps, may_step)
         path = [self._host(chunk) for chunk in chunks]
 
         def judge(step: int, candidate: int) -> Floats:
@@ -131,11 +135,15 @@ class OnnxMinimiser:
             judge if seen.critic_cache is not None else None,
         )
 
-    def _walk(self, seen: Seen, start: Values, moves: Values, steps: int) -> tuple[list[Any], list[Any], list[Any]]:
+    def _walk(
+        self, seen: Seen, start: Values, moves: Values, steps: int, may_step: MayStep | None = None
+    ) -> tuple[list[Any], list[Any], list[Any]]:
         """Chunks and energies before every step and after the last, and the gradients' norms; all on the device."""
         chunks, energies, norms = [self._put(start)], [], []
         on_device = self._put(moves)
-        for _ in range(steps):
+        for step in range(steps):
+            if step and may_step is not None and not may_step(step):
+                break
             energy, norm, following = self._graphs["descent"].run(cache=seen.cache, chunks=chunks[-1], moves=on_device)
             energies.append(energy)
             norms.append(norm)
@@ -157,23 +165,36 @@ class OnnxMinimiser:
             self._seen = (observation, self._encode(observation))
         return self._seen[1]
 
+    def encode_ahead(self, images: Mapping[str, Pixels]) -> None:
+        """Encodes pictures that an observation may soon be made of: camera name -> (height, width, 3) uint8."""
+        for place, camera in enumerate(self.bundle.cameras):
+            if camera.name in images:
+                self._features(place, images[camera.name])
+
     def forget(self) -> None:
         """The next chunk encodes its observation anew, even if it is the last one's."""
         self._seen = None
+        self._pictures.clear()
+
+    def _features(self, place: int, picture: Pixels) -> Any:
+        """(1, F) of one picture, from memory where it can; on the device."""
+
+        def encode(pixels: Pixels) -> Any:
+            (features,) = self._graphs[camera_graph(place)].run(image=self._put(np.ascontiguousarray(pixels)[None]))
+            return features
+
+        return self._pictures.of(self.bundle.cameras[place].name, picture, encode)
 
     def _encode(self, observation: NormalisedObservation) -> Seen:
-        given: dict[str, Any] = {}
-        for camera in self.bundle.cameras:
+        positions = as_floats("positions", observation.positions, (len(self.bundle.joints),))
+        given: dict[str, Any] = {"positions": self._put(positions[None].astype(np.float32))}
+        for place, camera in enumerate(self.bundle.cameras):
             picture = observation.images.get(camera.name)
             if picture is None:
                 had = ", ".join(observation.images) or "none"
                 raise ShapeError(f"images: camera '{camera.name}' is missing, got {had}")
-            if picture.shape[:2] != (camera.height, camera.width):
-                picture = np.rint(resized(picture, camera.height, camera.width)).astype(np.uint8)
-            given[f"image_{camera.name}"] = self._put(np.ascontiguousarray(picture)[None])
-        positions = as_floats("positions", observation.positions, (len(self.bundle.joints),))
-        given["positions"] = self._put(positions[None].astype(np.float32))
-        cache, *rest = self._graphs["encoder"].run(**given)
+            given[f"features_{place}"] = self._features(place, picture)
+        cache, *rest = self._graphs["observation"].run(**given)
         critic_cache = rest.pop(0) if "critic" in self._graphs else None
         terms = dict(zip(self._term_names, self._host(rest[0]).tolist(), strict=True)) if self._term_names else {}
         return Seen(cache, critic_cache, terms)
@@ -183,7 +204,7 @@ class OnnxMinimiser:
             return values
         import onnxruntime
 
-        return onnxruntime.OrtValue.ortvalue_from_numpy(values, self._device, 0)
+        return onnxruntime.OrtValue.ortvalue_from_numpy(values, self._target.device, self._target.index)
 
     def _host(self, value: Any) -> NDArray[Any]:
         return np.asarray(value.numpy() if self._is_bound else value)
@@ -213,71 +234,3 @@ class OnnxMinimiser:
                 f"{away:.2g}, energies by {off:.2g}, allowed are {ACTION_TOLERANCE:g} and {ENERGY_TOLERANCE:g}"
             )
         return away, off
-
-
-class _Graph:
-    """One session whose values are numpy arrays: on the CPU binding them would only cost."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def run(self, **inputs: Any) -> Sequence[Any]:
-        """What the graph gives, in its order."""
-        return self._session.run(None, inputs)  # type: ignore[no-any-return]
-
-
-class _BoundGraph:
-    """One session whose values stay on the device."""
-
-    def __init__(self, session: Any, device: str) -> None:
-        self._session, self._device = session, device
-        self._outputs = [output.name for output in session.get_outputs()]
-
-    def run(self, **inputs: Any) -> Sequence[Any]:
-        """OrtValues in, OrtValues out, in the graph's order."""
-        binding = self._session.io_binding()
-        for name, value in inputs.items():
-            binding.bind_ortvalue_input(name, value)
-        for name in self._outputs:
-            binding.bind_output(name, self._device)
-        self._session.run_with_iobinding(binding)
-        return list(binding.get_outputs())
-
-
-def _providers(device: str) -> tuple[str, list[str]]:
-    """(device of the values, providers to ask for, the best first) for 'auto', 'cpu', 'cuda' or 'cuda:<index>'."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SettingsError(f"runtime 'onnxruntime' needs the package ({error}): pip install onnxruntime") from error
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "auto":
-        device = "cuda" if has_cuda else "cpu"
-    if device == "cpu":
-        return "cpu", ["CPUExecutionProvider"]
-    if not has_cuda:
-        raise SettingsError(
-            f"device '{device}': this onnxruntime has {', '.join(onnxruntime.get_available_providers())}; install "
-            "onnxruntime-gpu, or use device cpu"
-        )
-    return "cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-
-def _options(num_threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
-    options.log_severity_level = 3
-    return options
-
-
-def _session(path: Path, options: Any, providers: list[str]) -> Any:
-    import onnxruntime
-
-    if not path.is_file():
-        raise BundleError(f"{path} does not exist; run `ebt-policy export --model {path.parent}` first")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's errors have no other common base
-        raise BundleError(f"{path} cannot be loaded: {error}") from error

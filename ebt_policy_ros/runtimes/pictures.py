@@ -1,29 +1,34 @@
-"""Pictures of any size at the size the encoder was trained on, without torch: the same antialiased bilinear filter."""
+"""What an encoder made of the newest pictures: none is encoded twice, and one may be before it is needed."""
 
 from __future__ import annotations
 
-import functools
-
-import numpy as np
-from numpy.typing import NDArray
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from ebt_policy_ros.core.types import Pixels
 
-
-def resized(picture: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """(h, w, 3) uint8 -> (height, width, 3) float32 in the picture's own range, as torch's antialiased bilinear
-    interpolation has it: a triangle filter, one axis after the other."""
-    rows = _weights(picture.shape[0], height) @ picture.reshape(picture.shape[0], -1).astype(np.float32)
-    columns = rows.reshape(height, picture.shape[1], 3).transpose(0, 2, 1) @ _weights(picture.shape[1], width).T
-    return np.ascontiguousarray(columns.transpose(0, 2, 1))
+Features = TypeVar("Features")
+KEPT = 4
+"""Pictures remembered of every camera: a plan may begin from one that newer ones have followed already."""
 
 
-@functools.lru_cache(maxsize=16)
-def _weights(size: int, wanted: int) -> NDArray[np.float32]:
-    """(wanted, size) what each sample counts for each wanted one."""
-    scale = size / wanted
-    reach = max(scale, 1.0)
-    centres = scale * (np.arange(wanted) + 0.5)
-    away = np.abs(np.arange(size) + 0.5 - centres[:, None]) / reach
-    weights = np.maximum(0.0, 1.0 - away)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
+class EncodedPictures(Generic[Features]):
+    """Camera -> what was made of its last few pictures. A picture is known by being the very same array."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, deque[tuple[Pixels, Features]]] = {}
+
+    def of(self, camera: str, picture: Pixels, encode: Callable[[Pixels], Features]) -> Features:
+        """``encode(picture)``, from memory where it can."""
+        kept = self._kept.setdefault(camera, deque(maxlen=KEPT))
+        for known, features in kept:
+            if known is picture:
+                return features
+        features = encode(picture)
+        kept.append((picture, features))
+        return features
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self._kept.clear()

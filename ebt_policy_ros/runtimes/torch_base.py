@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,25 +11,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebt_policy_ros.core.errors import BundleError, ShapeError
-from ebt_policy_ros.core.minimise import starting_noise
-from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, as_floats
+from ebt_policy_ros.core.errors import BundleError, SettingsError, ShapeError
+from ebt_policy_ros.core.minimise import MayStep, starting_noise
+from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Pixels, as_floats
 from ebt_policy_ros.policy.bundle import Bundle
-from ebt_policy_ros.policy.fast import FastCache, prepare
+from ebt_policy_ros.policy.fast import FastTrunk
 from ebt_policy_ros.policy.load import load_heads, load_network
+from ebt_policy_ros.runtimes.pictures import EncodedPictures
+from ebt_policy_ros.runtimes.torch_programs import Function, Programs
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Observed(NamedTuple):
-    """An observation as the networks see it."""
+    """An observation as the networks see it; all of it on the device."""
 
-    cache: FastCache
+    cache: Tensor
     """Keys and values for the policy."""
+    critic: Tensor
+    """Keys and values for the critic; empty without one."""
     terms: Tensor
     """What the score heads say; empty without heads."""
     features: Tensor
     """(1, cameras, F) what the encoders make of the pictures."""
-    critic: FastCache = ()
-    """Keys and values for the critic; empty without one."""
 
 
 class Stopwatch:
@@ -48,7 +53,7 @@ class Stopwatch:
 
 
 class TorchRuntime:
-    """A bundle's observation side in eager torch.
+    """A bundle's observation side in torch: eager on the CPU, CUDA graphs on a GPU.
 
     Every device begins with the same noise (``core.minimise.starting_noise``); on one machine (same device,
     same number of threads) the same seed gives the same chunk, bit for bit.
@@ -57,9 +62,22 @@ class TorchRuntime:
     METHOD = ""
     """The ``Bundle.method`` that a runtime runs."""
 
-    def __init__(self, bundle: Bundle, device: str = "auto", *, num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        *,
+        num_threads: int | None = None,
+        precision: str = "float32",
+        compiled: bool = False,
+        recorded: bool | None = None,
+    ) -> None:
         """``device``: 'auto' (cuda where there is one), 'cpu', 'cuda', 'cuda:1'. ``num_threads``: CPU threads of torch
-        in this process; None leaves them alone. Raises BundleError when the tensors do not fit the architecture."""
+        in this process; None leaves them alone. ``precision``: of convolutions and large products, one of
+        ``PRECISIONS``. ``compiled``: by torch.compile. ``recorded``: as CUDA graphs; None: wherever there is CUDA.
+
+        BundleError when the tensors do not fit the architecture; SettingsError for what this machine or torch lacks.
+        """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         if bundle.method != self.METHOD:
@@ -67,15 +85,26 @@ class TorchRuntime:
                 f"bundle '{bundle.name}': method is '{bundle.method}', this runtime runs '{self.METHOD}'; "
                 f"ebt_policy_ros.assemble chooses the one that fits"
             )
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
-        self.bundle = bundle
+        if precision not in PRECISIONS:
+            raise SettingsError(f"precision '{precision}': expected one of {', '.join(PRECISIONS)}")
+        self.device = _device(device)
+        self.bundle, self.dtype = bundle, PRECISIONS[precision]
         self.network = load_network(bundle).to(self.device)
         self.heads = load_heads(bundle)
         if self.heads is not None:
             self.heads.to(self.device)
+        self._programs = Programs(
+            self.device, compiled=compiled, recorded=self.device.type == "cuda" if recorded is None else recorded
+        )
+        self.trunk = self._make_trunk()
+        self._see = [self._camera(index) for index in range(len(bundle.cameras))]
+        self._observe = self._observation()
+        self._pictures: EncodedPictures[Tensor] = EncodedPictures()
         self._seen: tuple[NormalisedObservation, Observed] | None = None
+
+    def _make_trunk(self) -> FastTrunk:
+        """The method's fast trunk."""
+        raise NotImplementedError
 
     def minimise(
         self,
@@ -86,28 +115,31 @@ class TorchRuntime:
         seed: int,
         warm_start: Floats | None = None,
         frozen_rows: int = 0,
+        may_step: MayStep | None = None,
     ) -> Minimum:
         """The chunk; see core.minimise and the runtime."""
         raise NotImplementedError
 
-    def warm_up(self) -> None:
-        """Two chunks from grey images: the first call of a process pays for kernels and memory, this one does."""
-        a = self.network.architecture
-        grey = {name: np.full((a.height, a.width, 3), 128, dtype=np.uint8) for name in a.cameras}
-        for starts in (1, self.bundle.minimiser.more_starts):
-            self.minimise(NormalisedObservation(grey, np.zeros(a.joints)), steps=2, starts=starts, seed=0)
-
+    @torch.inference_mode()
     def observe(self, observation: NormalisedObservation) -> Observed:
         """What the networks make of an observation; encoded once, however often it is asked."""
         if self._seen is None or self._seen[0] is not observation:
-            with torch.inference_mode():
-                features, positions = self._encode(observation)
-                self._seen = (observation, self._observed(features, positions))
+            a = self.network.architecture
+            missing = [name for name in a.cameras if name not in observation.images]
+            if missing:
+                had = ", ".join(observation.images) or "none"
+                raise ShapeError(f"images: camera '{missing[0]}' is missing, got {had}")
+            positions = as_floats("positions", observation.positions, (a.joints,)).astype(np.float32)
+            features = [self._features(name, observation.images[name]) for name in a.cameras]
+            self._seen = (observation, Observed(*self._observe(torch.from_numpy(positions)[None], *features)))
         return self._seen[1]
 
-    def _observed(self, features: Tensor, positions: Tensor) -> Observed:
-        terms = self.heads(features, positions)[0] if self.heads is not None else features.new_zeros(0)
-        return Observed(prepare(self.network.observe(features, positions)), terms, features)
+    @torch.inference_mode()
+    def encode_ahead(self, images: Mapping[str, Pixels]) -> None:
+        """Encodes pictures that an observation may soon be made of: camera name -> (height, width, 3) uint8."""
+        for name in self.network.architecture.cameras:
+            if name in images:
+                self._features(name, images[name])
 
     def seen_features(self) -> Floats | None:
         """(cameras, F) of the last observation's pictures; None before the first."""
@@ -116,27 +148,68 @@ class TorchRuntime:
     def forget(self) -> None:
         """The next chunk encodes its observation anew, even if it is the last one's."""
         self._seen = None
-
-    def _encode(self, observation: NormalisedObservation) -> tuple[Tensor, Tensor]:
-        """Features (1, cameras, F) and positions (1, D) on the device."""
-        a = self.network.architecture
-        missing = [name for name in a.cameras if name not in observation.images]
-        if missing:
-            raise ShapeError(f"images: camera '{missing[0]}' is missing, got {', '.join(observation.images) or 'none'}")
-        positions = as_floats("positions", observation.positions, (a.joints,))
-        # Copied: a picture may be a read-only view of a message.
-        images = [torch.from_numpy(np.array(observation.images[name], order="C")) for name in a.cameras]
-        prepared = tuple(self.network.prepare(image.to(self.device)[None]) for image in images)
-        return self.network.features(prepared), torch.from_numpy(positions.copy()).float()[None].to(self.device)
+        self._pictures.clear()
 
     def starts(self, starts: int, seed: int, warm_start: Floats | None = None, frozen_rows: int = 0) -> Tensor:
-        """(K, H, D) standard normal, the first and the ``frozen_rows`` of all replaced by ``warm_start``."""
+        """(K, H, D) standard normal, the first and the ``frozen_rows`` of all replaced by ``warm_start``; on the host,
+        from where the descent fetches it."""
         a = self.network.architecture
         noise = torch.from_numpy(starting_noise(seed, starts, a.horizon, a.joints))
         if warm_start is not None:
             warm = torch.from_numpy(as_floats("warm_start", warm_start, (a.horizon, a.joints)).copy()).float()
             noise[0], noise[:, :frozen_rows] = warm, warm[:frozen_rows]
-        return noise.to(self.device)
+        return noise
+
+    def _features(self, camera: str, picture: Pixels) -> Tensor:
+        """(1, F) of one picture, from memory where it can."""
+        see = self._see[self.network.architecture.cameras.index(camera)]
+        return self._pictures.of(camera, picture, lambda pixels: see(_as_tensor(pixels))[0])
+
+    def _camera(self, index: int) -> Function:
+        """From a camera's pixels (height, width, 3) uint8 on the host to its features (1, F)."""
+        encode = self._programs.compiled(self.network.encoders[index].to(self.dtype))
+
+        def see(pixels: Tensor) -> tuple[Tensor, ...]:
+            prepared = self.network.prepare(pixels.to(self.device, non_blocking=True)[None])
+            # float32 means so: cuDNN would take tensor cores' 10 bits of mantissa for it.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+                return (encode(prepared.to(self.dtype)).float(),)
+
+        return self._programs.recorded(see)
+
+    def _observation(self) -> Function:
+        """From joint positions on the host and features on the device to what ``Observed`` holds."""
+        tell = self._programs.compiled(self._tell)
+
+        def observe(positions: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+            return tell(positions.to(self.device, non_blocking=True), *features)  # type: ignore[no-any-return]
+
+        return self._programs.recorded(observe)
+
+    def _tell(self, positions: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+        """Joint positions (1, D) and (1, F) of every camera -> what ``Observed`` holds."""
+        seen = torch.stack(features, 1)
+        terms = self.heads(seen, positions)[0] if self.heads is not None else seen.new_zeros(0)
+        return self.trunk.observe(seen, positions), seen.new_zeros(0), terms, seen
+
+
+def _device(device: str) -> torch.device:
+    """'auto' is the GPU where there is one. SettingsError for one that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f"device '{device}': expected auto, cpu, cuda or cuda:<index>") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"device '{device}': torch sees {torch.cuda.device_count()} GPUs here; use auto or cpu")
+    return found
+
+
+def _as_tensor(pixels: Pixels) -> Tensor:
+    """The picture itself where torch can read it, else a copy: it may be a read-only view of a message."""
+    is_fit = pixels.flags.writeable and pixels.flags.c_contiguous
+    return torch.from_numpy(pixels if is_fit else np.array(pixels, order="C"))
 
 
 def generator_of(seed: int) -> torch.Generator:

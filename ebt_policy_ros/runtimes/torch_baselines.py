@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from ebt_policy_ros.core.errors import SettingsError, UnsupportedError
+from ebt_policy_ros.core.minimise import MayStep
 from ebt_policy_ros.core.types import Floats, Minimum, NormalisedObservation, Outcome
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.diffusion import TRAINING_STEPS
-from ebt_policy_ros.policy.fast import FastCache, FastDiffusion, FastRegression, repeat
+from ebt_policy_ros.policy.fast import FastDiffusion, FastRegression, repeat
 from ebt_policy_ros.runtimes.choose import spread_of
 from ebt_policy_ros.runtimes.torch_base import TorchRuntime, generator_of
 
@@ -37,13 +38,14 @@ class WithoutEnergy(TorchRuntime):
         seed: int,
         warm_start: Floats | None = None,
         frozen_rows: int = 0,
+        may_step: MayStep | None = None,
     ) -> Minimum:
-        """The method's chunk; ``steps`` is not used. UnsupportedError when there is a ``warm_start``."""
+        """The method's chunk; its steps are its own. UnsupportedError when there is a ``warm_start``."""
         if warm_start is not None:
             raise UnsupportedError("warm_start: only an energy can be descended from a given chunk; switch it off")
         return self.answer(self.observe(observation).cache, starts, seed)
 
-    def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
+    def answer(self, cache: Tensor, starts: int, seed: int) -> Minimum:
         """The chunk at one observation, the encoder apart."""
         raise NotImplementedError
 
@@ -61,31 +63,41 @@ class DiffusionSampler(WithoutEnergy):
 
     METHOD = "dp"
 
-    def __init__(
-        self, bundle: Bundle, device: str = "auto", *, sampler: str = "ddpm100", num_threads: int | None = None
-    ) -> None:
-        """``sampler``: one of ``SAMPLERS``; SettingsError when unknown or when diffusers is missing."""
+    def __init__(self, bundle: Bundle, device: str = "auto", *, sampler: str = "ddpm100", **options: Any) -> None:
+        """``sampler``: one of ``SAMPLERS``; SettingsError when unknown or when diffusers is missing. ``options`` as of
+        ``TorchRuntime``."""
         self.scheduler = make_scheduler(sampler)
-        super().__init__(bundle, device, num_threads=num_threads)
+        super().__init__(bundle, device, **options)
         self.sampler = sampler
         self.steps: list[int] = self.scheduler.timesteps.tolist()
-        self.noise = FastDiffusion(self.network, self.scheduler.timesteps)
+        self._predict = self._programs.recorded(self._programs.compiled(self._noise))
 
-    def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
+    def _make_trunk(self) -> FastDiffusion:
+        self.noise = FastDiffusion(self.network, self.scheduler.timesteps, self.dtype)
+        return self.noise
+
+    def predict(self, cache: Tensor, chunks: Tensor, index: int) -> Tensor:
+        """The noise in ``chunks`` (K, H, D) at the ``index``-th of the sampler's steps: one network pass."""
+        return self._predict(cache, chunks, self.noise.conditions[index])[0]
+
+    def _noise(self, cache: Tensor, chunks: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        return (self.noise.noise(repeat(cache, chunks.shape[0]), chunks, condition),)
+
+    def answer(self, cache: Tensor, starts: int, seed: int) -> Minimum:
         """A sampled chunk; ``network_evaluations`` is the sampler's number of denoising steps."""
         return self.sample(cache, self.starts(starts, seed), generator_of(seed))
 
     @torch.inference_mode()
-    def sample(self, cache: FastCache, noise: Tensor, generator: torch.Generator) -> Minimum:
+    def sample(self, cache: Tensor, noise: Tensor, generator: torch.Generator) -> Minimum:
         """Chunks from ``noise`` (K, H, D) at one observation: the sampler, the encoder apart.
 
         ``generator`` (CPU) gives the noise that DDPM adds at every step.
         """
-        cache, chunks = repeat(cache, len(noise)), noise
+        chunks = noise = noise.to(self.device)
         # DDIM takes no generator: without its eta it adds no noise.
         extra = {"generator": generator} if self.sampler.startswith("ddpm") else {}
         for index, step in enumerate(self.steps):
-            predicted = self.noise.noise(cache, chunks, index)
+            predicted = self.predict(cache, chunks, index)
             (chunks, *_) = self.scheduler.step(predicted, step, chunks, return_dict=False, **extra)
         return _minimum(chunks, noise, len(self.steps))
 
@@ -95,19 +107,27 @@ class RegressionRunner(WithoutEnergy):
 
     METHOD = "regression"
 
-    def __init__(self, bundle: Bundle, device: str = "auto", *, num_threads: int | None = None) -> None:
-        super().__init__(bundle, device, num_threads=num_threads)
-        self.regression = FastRegression(self.network)
+    def __init__(self, bundle: Bundle, device: str = "auto", **options: Any) -> None:
+        """See ``TorchRuntime``."""
+        super().__init__(bundle, device, **options)
+        self._predict = self._programs.recorded(self._programs.compiled(self._chunk))
 
-    def answer(self, cache: FastCache, starts: int, seed: int) -> Minimum:
+    def _make_trunk(self) -> FastRegression:
+        self.regression = FastRegression(self.network, self.dtype)
+        return self.regression
+
+    def answer(self, cache: Tensor, starts: int, seed: int) -> Minimum:
         """The chunk; ``network_evaluations`` is 1."""
         return self.predict(cache)
 
     @torch.inference_mode()
-    def predict(self, cache: FastCache) -> Minimum:
+    def predict(self, cache: Tensor) -> Minimum:
         """The chunk at one observation: the encoder apart."""
-        chunk = self.regression.chunk(cache)
+        (chunk,) = self._predict(cache)
         return _minimum(chunk, torch.zeros_like(chunk), 1)
+
+    def _chunk(self, cache: Tensor) -> tuple[Tensor, ...]:
+        return (self.regression.chunk(cache),)
 
 
 def make_scheduler(sampler: str) -> Any:

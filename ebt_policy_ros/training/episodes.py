@@ -51,6 +51,7 @@ class Setup:
     """Settings by section that win over the bundle's."""
     device: str = "auto"
     runtime: str = "auto"
+    precision: str = "float32"
     sampler: str | None = None
     """Of a diffusion policy; None: the bundle's own."""
     time_limit_s: float | None = None
@@ -122,7 +123,14 @@ class Stage:
             named = {} if setup.sampler is None else {"sampler": setup.sampler}
             robot = load_robot(ROBOT)[0]
             self._assembly = assemble_all(
-                setup.model, robot, setup.overrides, setup.device, setup.runtime, warm_up=True, **named
+                setup.model,
+                robot,
+                setup.overrides,
+                setup.device,
+                setup.runtime,
+                precision=setup.precision,
+                warm_up=True,
+                **named,
             )
             self._setup = setup
         return self._assembly

@@ -13,7 +13,7 @@ from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.critic import CriticNetwork, critic_loss, questionable
 from ebt_policy_ros.policy.diffusion import DiffusionNetwork, alphas_cumulative, diffusion_loss
 from ebt_policy_ros.policy.energy import calibrate_step_size, descend
-from ebt_policy_ros.policy.fast import FastEnergy, prepare
+from ebt_policy_ros.policy.fast import FastEnergy
 from ebt_policy_ros.policy.load import load_network
 from ebt_policy_ros.policy.network import Architecture, EnergyNetwork
 from ebt_policy_ros.policy.regression import RegressionNetwork, regression_loss
@@ -193,7 +193,7 @@ class Critic(Method):
     @torch.no_grad()
     def predict(self, network: CriticNetwork, features: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """The policy's chunks, from random starts."""
-        cache = prepare(self.policy.observe(features, batch.positions))
+        cache = self.energy.observe(features, batch.positions)
         chunks = torch.randn(batch.chunks.shape, generator=generator).to(features.device)
         for _ in range(self.steps):
             chunks = chunks - self.policy.step_size * self.energy.energy_and_gradient(cache, chunks)[1]

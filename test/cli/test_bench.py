@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from nodes.tiny_bundle import make_tiny_bundle
 
@@ -41,12 +42,41 @@ def test_the_file_has_every_ratio_and_every_duration(model, tmp_path, capsys):
         assert durations["n"] == 2
         assert 0 < durations["min"] <= durations["p10"] <= durations["p50"] <= durations["p90"]
     assert result["weights"] == {**dict.fromkeys(["ebt", *SAMPLERS], "trained"), "regression": "random"}
-    assert result["settings"] == {"device": "cpu", "repeats": 2, "threads": 1}
+    told = {"device": "cpu", "repeats": 2, "threads": 1, "runtime": "torch", "starts": 1}
+    assert result["settings"] == told
     assert result["clock"] == "CPU time of the thread"
     assert result["wall_ms"]["sampler"]["ebt2"]["p50"] > 0
     assert result["versions"]["torch"]
     table = capsys.readouterr().out
     assert all(LABELS[name] in table for name in measured)
+
+
+def test_energy_and_diffusion_can_be_measured_in_another_runtime_and_in_batches(model, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "bench.json"
+    given = ["--device", "cpu", "--repeats", "1", "--runtime", "onnxruntime", "--starts", "3", "--json", str(path)]
+    assert main(["bench", "--model", str(model), *given]) == 0
+    result = json.loads(path.read_text())
+    assert set(result["ratios"]) == SAMPLERS
+    assert {"ebt1", "ebt8", "ebt2_judged", "ddim16_passes"} <= set(result["sampler_ms"])
+    assert "regression" not in result["sampler_ms"]
+    assert (result["settings"]["runtime"], result["settings"]["starts"]) == ("onnxruntime", 3)
+    assert "3 candidate(s)" in capsys.readouterr().out
+
+
+def test_diffusion_in_onnx_runtime_is_the_same_diffusion(model, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from ebt_policy_ros.cli.bench_contestants import pictures
+    from ebt_policy_ros.cli.bench_onnx import ExportedSampler
+    from ebt_policy_ros.runtimes.torch_baselines import DiffusionSampler
+
+    bundle = untrained(Bundle.load(model), "dp")
+    seen = pictures(bundle, 0)
+    plain = DiffusionSampler(bundle, "cpu", sampler="ddim10").minimise(seen, steps=2, starts=2, seed=3)
+    exported = ExportedSampler(bundle, "cpu", "ddim10", 1).minimise(seen, steps=2, starts=2, seed=3)
+    np.testing.assert_allclose(exported.chunk, plain.chunk, atol=1e-4)
 
 
 def test_a_ratio_above_one_says_that_the_energy_is_faster():

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ebt_policy_ros.core.minimise import minimise_numpy
+from ebt_policy_ros.core.minimise import MayStep, minimise_numpy
 from ebt_policy_ros.core.normalise import Normaliser, Stats
 from ebt_policy_ros.core.pipeline import Cycle, Pipeline
 from ebt_policy_ros.core.settings import PipelineSettings, RobotSettings
-from ebt_policy_ros.core.types import Floats, Instant, Minimum, NormalisedObservation, Outcome
+from ebt_policy_ros.core.types import Floats, Instant, Minimum, NormalisedObservation, Outcome, Pixels
 from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
 
 SECOND = 1_000_000_000
@@ -66,6 +66,8 @@ class ScriptedMinimiser:
     row_errors: Floats | None = None
     """(H,) of the next minima; 1 is usual."""
     calls: list[dict[str, object]] = field(default_factory=list)
+    ahead: list[dict[str, Pixels]] = field(default_factory=list)
+    """Pictures that were encoded before a plan asked for them."""
 
     def minimise(
         self,
@@ -76,9 +78,12 @@ class ScriptedMinimiser:
         seed: int,
         warm_start: Floats | None = None,
         frozen_rows: int = 0,
+        may_step: MayStep | None = None,
     ) -> Minimum:
         thought = {"steps": steps, "starts": starts, "seed": seed}
         self.calls.append({**thought, "warm_start": warm_start, "frozen_rows": frozen_rows})
+        if may_step is not None:
+            steps = next((taken for taken in range(1, steps) if not may_step(taken)), steps)
         positions = normaliser().positions.unnormalise(observation.positions)
         ramp = np.arange(16)[:, None] * self.speed
         rows = positions + np.clip(self.goal - positions, -ramp, ramp)
@@ -98,6 +103,9 @@ class ScriptedMinimiser:
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
         return self.energy
+
+    def encode_ahead(self, images: Mapping[str, Pixels]) -> None:
+        self.ahead.append(dict(images))
 
 
 @dataclass
@@ -122,6 +130,7 @@ class BowlMinimiser:
         seed: int,
         warm_start: Floats | None = None,
         frozen_rows: int = 0,
+        may_step: MayStep | None = None,
     ) -> Minimum:
         noise = np.random.default_rng(seed).normal(size=(starts, 16, len(self.centre)))
         if warm_start is not None:
@@ -130,6 +139,9 @@ class BowlMinimiser:
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
         return float(self._bowl(chunk[None])[0][0])
+
+    def encode_ahead(self, images: Mapping[str, Pixels]) -> None:
+        """There is nothing to encode."""
 
 
 def pipeline_settings(**groups: dict[str, object]) -> PipelineSettings:

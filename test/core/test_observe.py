@@ -57,6 +57,34 @@ def test_joints_are_matched_by_name_and_interpolated_at_the_newest_image() -> No
     assert observation.images["wrist"][0, 0, 0] == 1
 
 
+@pytest.mark.parametrize(
+    ("front", "wrist", "is_awaited"),
+    [
+        ([0, 33, 66, 100, 133], [0, 33, 66, 100], True),  # taken together
+        ([0, 33, 66, 100, 133], [1, 35, 65, 101], True),  # about
+        ([0, 33, 66, 100, 133], [16, 50, 83, 116], False),  # in between
+        ([0, 33, 66, 100, 133], [0, 66], False),  # half the rate, as far as is known
+        ([0, 33, 66, 100, 133], [0, 66, -66, -132], False),  # that has jumped back: its rate is not known
+        ([0, 33, 66, 100, 133], [0, 33, 66, 133], False),  # one was lost before
+        ([0, 33, 66, 100, 133], [0, 33, 66, 100, 133], False),
+        ([0, 33, 66, 100, 133], [], False),
+        ([], [], False),
+    ],
+)
+def test_a_picture_is_awaited_that_its_cameras_rate_promises(
+    front: list[int], wrist: list[int], is_awaited: bool
+) -> None:
+    buffer = filled(front=front, wrist=wrist, joints=[0])
+    assert buffer.awaits_picture(at(1.134)) is is_awaited
+    assert not buffer.awaits_picture(at(1.2))
+
+
+def test_the_newest_pictures_are_at_hand() -> None:
+    newest = filled(front=[0, 100], joints=[0]).newest_images()
+    assert list(newest) == ["front"]
+    assert newest["front"][0, 0, 0] == 1
+
+
 def test_the_nearest_joints_do_when_none_are_newer() -> None:
     np.testing.assert_allclose(seen(filled(front=[100], wrist=[100], joints=[60, 80]), 100).positions[0], 80.0)
 

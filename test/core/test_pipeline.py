@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,24 @@ from hypothesis import strategies as st
 
 from ebt_policy_ros.core.cycle import Event, chunk_seed
 from ebt_policy_ros.core.errors import MessageError, SettingsError
+from ebt_policy_ros.core.minimise import MayStep
 from ebt_policy_ros.core.normalise import Normaliser, Stats
 from ebt_policy_ros.core.pipeline import Cycle, Pipeline, State
-from ebt_policy_ros.core.types import Floats, Instant, Minimum, NormalisedObservation, Outcome
+from ebt_policy_ros.core.types import Floats, Instant, Minimum, NormalisedObservation, Outcome, Pixels
 from ebt_policy_ros.core.uncertainty import Uncertainty
 
-from .fakes import HOME, PERIOD, ROBOT, SECOND, Bench, BowlMinimiser, ScriptedMinimiser, pipeline_settings, states
+from .fakes import (
+    HOME,
+    PERIOD,
+    ROBOT,
+    SECOND,
+    Bench,
+    BowlMinimiser,
+    ScriptedMinimiser,
+    normaliser,
+    pipeline_settings,
+    states,
+)
 
 CLOSED_HAND = np.array([0.6, 1.6, 0.0])
 
@@ -136,6 +150,120 @@ def test_a_chunk_wholly_overtaken_is_an_outcome_and_the_next_one_is_wanted_at_on
     following = bench.tick()
     assert following is not None
     assert following.command is not None
+
+
+class TwoCameras:
+    """A pipeline whose cameras take pictures every 50 ms, of which the second may come later than the first."""
+
+    def __init__(self, **groups: dict[str, object]) -> None:
+        settings = pipeline_settings(
+            **{**groups, "observe": {"cameras": ["front", "wrist"], **groups.get("observe", {})}}
+        )
+        self.minimiser = ScriptedMinimiser()
+        self.pipeline = Pipeline(self.minimiser, normaliser(), Uncertainty(None), settings, ROBOT)
+
+    def see(self, camera: str, at_ms: int, came_ms: int) -> None:
+        picture = np.full((2, 2, 3), at_ms // 50 % 256, np.uint8)
+        self.pipeline.add_image(camera, at_ms * 1_000_000, came_ms * 1_000_000, picture)
+
+    def feel(self, at_ms: int) -> None:
+        self.pipeline.add_joints(at_ms * 1_000_000, at_ms * 1_000_000, ROBOT.joint_names, HOME)
+
+    def begin(self, wrist_lag_ms: int) -> None:
+        """Half a second of pictures, of which the last wrist's is still to come, and a plan made before that."""
+        for at_ms in range(1000, 1550, 50):
+            self.feel(at_ms)
+            self.see("front", at_ms, at_ms)
+            if at_ms < 1500:
+                self.see("wrist", at_ms, at_ms + wrist_lag_ms)
+            if at_ms == 1100:
+                self.plan(1100 + wrist_lag_ms)
+
+    def plan(self, now_ms: int) -> Cycle:
+        plan = self.pipeline.think(self.now(now_ms))
+        return self.pipeline.act(plan, self.now(now_ms))
+
+    def is_due(self, now_ms: int) -> bool:
+        return self.pipeline.is_due(self.now(now_ms))
+
+    @staticmethod
+    def now(now_ms: int) -> Instant:
+        return Instant(now_ms * 1_000_000, now_ms * 1_000_000)
+
+
+def test_a_plan_waits_for_the_other_cameras_picture_of_the_moment() -> None:
+    arm = TwoCameras()
+    arm.begin(wrist_lag_ms=4)
+    assert not arm.is_due(1501)
+    arm.see("wrist", 1500, 1504)
+    assert arm.is_due(1504)
+    cycle = arm.plan(1504)
+    assert cycle.history is not None
+    assert cycle.history.newest_ns["front"] == cycle.history.newest_ns["wrist"] == cycle.observation_stamp_ns
+
+
+def test_it_does_not_wait_for_long_nor_in_vain() -> None:
+    lost = TwoCameras()
+    lost.begin(wrist_lag_ms=4)
+    assert not lost.is_due(1501)
+    assert lost.is_due(1531)  # that picture is lost
+    slow = TwoCameras()
+    slow.begin(wrist_lag_ms=40)
+    assert slow.is_due(1501)  # such a camera is always late
+    never = TwoCameras(observe={"wait_for_camera_s": 0.0})
+    never.begin(wrist_lag_ms=4)
+    assert never.is_due(1501)
+
+
+def test_waiting_ends_though_another_picture_is_awaited_at_every_moment() -> None:
+    arm = TwoCameras()
+    for at_ms in range(1000, 1200, 10):  # 100 Hz, the wrist's always 20 ms behind
+        arm.feel(at_ms)
+        arm.see("front", at_ms, at_ms)
+        if at_ms >= 1020:
+            arm.see("wrist", at_ms - 20, at_ms)
+        if at_ms == 1040:
+            arm.plan(1040)
+    waited = [at_ms for at_ms in range(1500, 1600, 10) if not _goes_on(arm, at_ms)]
+    assert waited == [1500, 1510, 1520]
+
+
+def _goes_on(arm: TwoCameras, at_ms: int) -> bool:
+    arm.feel(at_ms)
+    arm.see("front", at_ms, at_ms)
+    arm.see("wrist", at_ms - 20, at_ms)
+    return arm.is_due(at_ms)
+
+
+def test_pictures_are_encoded_ahead_when_a_plan_is_due_soon() -> None:
+    arm = TwoCameras(minimise={"encode_ahead_s": 0.1})
+    for at_ms in range(1000, 1150, 50):
+        arm.feel(at_ms)
+        arm.see("front", at_ms, at_ms)
+        arm.see("wrist", at_ms, at_ms)
+    arm.plan(1100)
+    arm.pipeline.look_ahead(arm.now(1110))
+    assert arm.minimiser.ahead == []  # that plan is executed for 400 ms
+    arm.see("front", 1400, 1400)
+    arm.pipeline.look_ahead(arm.now(1400))
+    (ahead,) = arm.minimiser.ahead
+    assert sorted(ahead) == ["front", "wrist"]
+    assert ahead["front"][0, 0, 0] == 1400 // 50
+    seldom = TwoCameras(minimise={"encode_ahead_s": 0.0})
+    seldom.see("front", 1000, 1000)
+    seldom.pipeline.look_ahead(seldom.now(1000))
+    assert seldom.minimiser.ahead == []
+
+
+def test_what_is_encoded_ahead_is_what_is_planned_from() -> None:
+    arm, seen = TwoCameras(), []
+    minimise = arm.minimiser.minimise
+    arm.minimiser.minimise = lambda observation, **given: seen.append(observation) or minimise(observation, **given)
+    arm.begin(wrist_lag_ms=0)
+    arm.see("wrist", 1500, 1500)
+    arm.pipeline.look_ahead(arm.now(1500))
+    arm.plan(1500)
+    assert all(seen[-1].images[camera] is picture for camera, picture in arm.minimiser.ahead[-1].items())
 
 
 def test_nothing_is_said_twice_while_input_is_missing() -> None:
@@ -371,6 +499,35 @@ def test_thought_ends_with_its_deadline_and_when_it_gains_nothing() -> None:
     assert bench.pipeline.counters()["deadlines_missed"] == 0
     assert minimiser.calls[-1]["warm_start"] is not None  # further rounds go on from the best so far
     assert bench.pipeline.think(bench.now).thought.rounds == 9
+
+
+def test_a_descent_that_would_miss_the_deadline_ends_early_and_a_replay_ends_it_there() -> None:
+    """The second round's steps turn out to be slow: seven of eight fit."""
+    steady = [0.0]
+
+    class Slow(ScriptedMinimiser):
+        def minimise(self, observation: NormalisedObservation, **given: Any) -> Minimum:
+            asked = given["may_step"]
+            slowly = 0.02 if given["starts"] > 1 else 0.0
+            steady[0] += slowly
+
+            def may_step(taken: int) -> bool:
+                if not asked(taken):
+                    return False
+                steady[0] += slowly
+                return True
+
+            return super().minimise(observation, **{**given, "may_step": may_step})
+
+    settings = {"minimise": {"deadline_s": 0.17}, "retry": {"think_rounds": 1}}
+    bench = Bench(Slow(raw=2.0, raw_after_thought=1.5), **settings)
+    bench.feed()
+    plan = bench.pipeline.think(bench.now, lambda: steady[0])
+    assert (plan.thought.rounds, plan.thought.steps) == (2, 2 + 7)
+    assert steady[0] <= 0.17
+    again = Bench(ScriptedMinimiser(raw=2.0, raw_after_thought=1.5), **settings)
+    again.feed()
+    assert again.pipeline.think(again.now, max_rounds=2, max_steps=9).thought.steps == 9
 
 
 def test_the_ladder_to_giving_up_and_reset() -> None:
@@ -645,6 +802,7 @@ class Noise:
         seed: int,
         warm_start: Floats | None = None,
         frozen_rows: int = 0,
+        may_step: MayStep | None = None,
     ) -> Minimum:
         rng = np.random.default_rng(self.seed + seed % 1000)
         chunk = observation.positions + rng.normal(size=(16, 3)) * self.wildness
@@ -654,6 +812,9 @@ class Noise:
         return Minimum(
             chunk, energy, np.zeros(steps + 1), Outcome.DESCENDED, steps, steps, np.zeros(starts), terms=terms
         )
+
+    def encode_ahead(self, images: Mapping[str, Pixels]) -> None:
+        """Nothing is kept."""
 
     def score(self, observation: NormalisedObservation, chunk: Floats) -> float:
         return 0.0

@@ -45,3 +45,10 @@ def observation(seed: int = 0, size: int = SIZE) -> NormalisedObservation:
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     return NormalisedObservation({"front": image}, rng.uniform(-1, 1, JOINTS))
+
+
+def encoded(network: Trunk, seen: NormalisedObservation) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and positions of an observation, by the network itself."""
+    pictures = (torch.from_numpy(seen.images[name].copy())[None] for name in network.architecture.cameras)
+    features = network.features(tuple(network.prepare(picture) for picture in pictures))
+    return features, torch.from_numpy(seen.positions.copy()).float()[None]

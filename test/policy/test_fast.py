@@ -5,25 +5,55 @@ import torch
 
 from ebt_policy_ros.policy.diffusion import alphas_cumulative
 from ebt_policy_ros.policy.energy import energy_and_gradient
-from ebt_policy_ros.policy.fast import FastCritic, FastDiffusion, FastEnergy, FastRegression, prepare, repeat
+from ebt_policy_ros.policy.fast import FastCritic, FastDiffusion, FastEnergy, FastRegression, repeat
 from ebt_policy_ros.policy.load import make_network
 
 from . import small
 
 
-def scrambled(method, seed=0):
+def scrambled(method, seed=0, **sizes):
     """A network in float64 in which no norm scale, bias or factor keeps the value it starts with."""
     torch.manual_seed(seed)
-    net = make_network(method, small.architecture()).double().requires_grad_(False)
+    net = make_network(method, small.architecture(**sizes)).double().requires_grad_(False)
     for name, parameter in net.named_parameters():
         if "encoders" not in name:
             parameter.add_(0.3 * torch.randn_like(parameter))
     return net
 
 
+def seen(net, batch):
+    features = torch.randn(batch, len(net.architecture.cameras), net.architecture.camera_features, dtype=torch.float64)
+    return features, torch.randn(batch, small.JOINTS, dtype=torch.float64)
+
+
 def observed(net, batch):
-    features = torch.randn(batch, 1, net.architecture.camera_features, dtype=torch.float64)
-    return net.observe(features, torch.randn(batch, small.JOINTS, dtype=torch.float64))
+    return net.observe(*seen(net, batch))
+
+
+def prepare(cache):
+    """Keys and values as the fast trunk reads them."""
+    return torch.stack([torch.stack(pair) for pair in zip(*cache, strict=True)])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("sizes", [{}, {"cameras": ("front", "wrist"), "camera_tokens": 2, "layers": 3}], ids=str)
+def test_what_is_observed_is_the_networks(batch, sizes):
+    net = scrambled("ebt", **sizes)
+    features, positions = seen(net, batch)
+    told = FastEnergy(net).observe(features, positions)
+    torch.testing.assert_close(told, prepare(net.observe(features, positions)), rtol=1e-6, atol=1e-9)
+
+
+def test_narrow_products_come_near_and_keep_wide_results():
+    net = scrambled("ebt").float()
+    features, positions = (part.float() for part in seen(net, 1))
+    chunks = torch.randn(2, small.HORIZON, small.JOINTS)
+    exact, narrow = FastEnergy(net), FastEnergy(net, torch.bfloat16)
+    assert narrow.layers[0].expand.dtype is torch.bfloat16
+    told = [fast.energy_and_gradient(repeat(fast.observe(features, positions), 2), chunks) for fast in (exact, narrow)]
+    for wanted, got in zip(*told, strict=True):
+        assert got.dtype is torch.float32
+        assert 0 < (got - wanted).norm() / wanted.norm() < 0.03
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -53,8 +83,10 @@ def test_the_predicted_noise_is_the_networks(count):
     fast = FastDiffusion(net, steps)
     for index, step in enumerate(steps):
         wanted = net(cache, chunks, step.repeat(count))
-        torch.testing.assert_close(fast.noise(prepare(cache), chunks, index), wanted, rtol=1e-6, atol=1e-6)
-    assert not torch.allclose(fast.noise(prepare(cache), chunks, 0), fast.noise(prepare(cache), chunks, 2))
+        told = fast.noise(prepare(cache), chunks, fast.conditions[index])
+        torch.testing.assert_close(told, wanted, rtol=1e-6, atol=1e-6)
+    first, last = (fast.noise(prepare(cache), chunks, fast.conditions[index]) for index in (0, 2))
+    assert not torch.allclose(first, last)
 
 
 def test_the_regressed_chunk_is_the_networks():

@@ -5,15 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from policy import small
 
 from ebt_policy_ros.assemble import assemble_all
 from ebt_policy_ros.core.errors import BundleError, SettingsError, ShapeError
 from ebt_policy_ros.core.types import NormalisedObservation, Outcome
-from ebt_policy_ros.policy.critic import CriticNetwork
-from ebt_policy_ros.policy.graphs import PARITY_FILE, graph_path, is_exported
-from ebt_policy_ros.policy.heads import ScoreHeads
-from ebt_policy_ros.runtimes.pictures import resized
+from ebt_policy_ros.policy.graphs import PARITY_FILE, camera_graph, graph_path, is_exported
 from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'ebt-policy-ros[onnx]'")
@@ -22,22 +20,7 @@ pytest.importorskip("onnxscript", reason="needs pip install 'ebt-policy-ros[onnx
 from ebt_policy_ros.policy.export import Reference, export, made_up  # noqa: E402
 from ebt_policy_ros.runtimes.onnx_runtime import OnnxMinimiser  # noqa: E402
 
-
-def whole_bundle(seed: int = 0):
-    """With critic and score heads, as a shipped one."""
-    import torch
-
-    net = small.network(seed)
-    net.log_step_size.data.fill_(-1.0)
-    a = net.architecture
-    critic = CriticNetwork(a).without_encoders()
-    torch.manual_seed(seed)
-    heads = ScoreHeads(len(a.cameras) * a.camera_features + a.joints, 5)
-    heads.centres.normal_()
-    tensors = dict(small.bundle_of(net).tensors)
-    for prefix, module in (("critic.", critic), ("heads.", heads)):
-        tensors |= {f"{prefix}{name}": value.detach().numpy().copy() for name, value in module.state_dict().items()}
-    return small.bundle_of(net, tensors=tensors)
+from .whole_bundle import whole_bundle  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +41,7 @@ def both(exported, request):
 
 @pytest.mark.parametrize(("steps", "starts"), [(1, 1), (2, 1), (2, 5), (4, 8)])
 def test_both_runtimes_come_to_the_same(both, steps, starts):
-    onnx, torch = both
+    onnx, other = both
     for seed in range(3):
         mine, theirs = (one.minimise(small.observation(seed), steps=steps, starts=starts, seed=seed) for one in both)
         np.testing.assert_allclose(mine.chunk, theirs.chunk, atol=1e-4)
@@ -70,7 +53,7 @@ def test_both_runtimes_come_to_the_same(both, steps, starts):
         assert mine.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
         assert mine.network_evaluations == steps
         score = onnx.score(small.observation(seed), mine.chunk)
-        assert score == pytest.approx(torch.score(small.observation(seed), mine.chunk), rel=1e-4)
+        assert score == pytest.approx(other.score(small.observation(seed), mine.chunk), rel=1e-4)
 
 
 def test_both_agree_with_the_plain_networks_in_float64(exported):
@@ -88,13 +71,21 @@ def test_both_agree_with_the_plain_networks_in_float64(exported):
             np.testing.assert_allclose(minimum.trace, energies[:, 0], rtol=1e-3)
 
 
+def test_a_descent_that_may_not_go_on_is_the_shorter_one(both):
+    onnx, _ = both
+    stopped = onnx.minimise(small.observation(), steps=8, starts=2, seed=0, may_step=lambda taken: taken < 3)
+    shorter = onnx.minimise(small.observation(), steps=3, starts=2, seed=0)
+    assert (stopped.steps, len(stopped.trace)) == (3, 4)
+    np.testing.assert_array_equal(stopped.chunk, shorter.chunk)
+
+
 def test_rows_that_time_overtakes_stay_those_of_the_warm_start(both):
-    onnx, torch = both
+    onnx, other = both
     warm = np.full((small.HORIZON, small.JOINTS), 0.25)
     thought = {"steps": 2, "starts": 3, "seed": 0, "warm_start": warm, "frozen_rows": 2}
     chunk = onnx.minimise(small.observation(), **thought).chunk
     np.testing.assert_array_equal(chunk[:2], warm[:2])
-    np.testing.assert_allclose(chunk, torch.minimise(small.observation(), **thought).chunk, atol=1e-4)
+    np.testing.assert_allclose(chunk, other.minimise(small.observation(), **thought).chunk, atol=1e-4)
 
 
 def test_a_number_that_is_not_finite_is_an_outcome(exported):
@@ -105,25 +96,37 @@ def test_a_number_that_is_not_finite_is_an_outcome(exported):
     assert minimum.outcome is Outcome.NON_FINITE
 
 
-@pytest.mark.parametrize("size", [16, 33, 64, 11])
+@pytest.mark.parametrize("size", [(16, 16), (33, 50), (64, 48), (11, 9)])
 def test_pictures_of_another_size_are_resized_as_torch_does(both, size):
-    from torch import from_numpy
-    from torch.nn.functional import interpolate
-
-    seen = small.observation(1, size)
-    picture = seen.images["front"]
-    theirs = interpolate(
-        from_numpy(picture.copy()).permute(2, 0, 1)[None].float(),
-        (small.SIZE, small.SIZE),
-        mode="bilinear",
-        align_corners=False,
-        antialias=True,
-    )
-    np.testing.assert_allclose(
-        resized(picture, small.SIZE, small.SIZE), theirs[0].permute(1, 2, 0).numpy(), atol=1e-3, rtol=0
-    )
+    onnx, torch_runtime = both
+    picture = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    with torch.inference_mode():
+        floats = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+        wanted = (small.SIZE, small.SIZE)
+        resized = torch.nn.functional.interpolate(floats, wanted, mode="bilinear", antialias=True).round()
+        theirs = torch_runtime.network.encoders[0](resized / 127.5 - 1)
+    np.testing.assert_allclose(onnx._host(onnx._features(0, picture)), theirs.numpy(), atol=1e-3)
+    seen = NormalisedObservation({"front": picture}, np.zeros(small.JOINTS))
     mine, other = (one.minimise(seen, steps=2, starts=1, seed=0) for one in both)
-    np.testing.assert_allclose(mine.chunk, other.chunk, atol=1e-2)  # the encoder reads whole numbers here
+    np.testing.assert_allclose(mine.chunk, other.chunk, atol=1e-2)  # torch's filter for bytes: a grey level at most
+
+
+def test_pictures_are_encoded_ahead_and_once(both, monkeypatch):
+    onnx, _ = both
+    graph, passes = onnx._graphs[camera_graph(0)], []
+
+    class Counted:
+        def run(self, **given):
+            passes.append(1)
+            return graph.run(**given)
+
+    monkeypatch.setitem(onnx._graphs, camera_graph(0), Counted())
+    seen = small.observation(3)
+    onnx.encode_ahead({**seen.images, "other": seen.images["front"]})
+    first = onnx.minimise(seen, steps=1, starts=1, seed=0)
+    again = onnx.minimise(NormalisedObservation(seen.images, seen.positions), steps=1, starts=1, seed=0)
+    np.testing.assert_array_equal(first.chunk, again.chunk)
+    assert len(passes) == 1
 
 
 def test_it_runs_without_torch(exported):
@@ -153,13 +156,38 @@ def test_what_does_not_fit_is_refused_with_what_to_do(exported, tmp_path):
     with pytest.raises(ShapeError, match="'front' is missing"):
         OnnxMinimiser(bundle, folder, "cpu").minimise(NormalisedObservation({}, np.zeros(3)), steps=1, starts=1, seed=0)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        with pytest.raises(SettingsError, match="onnxruntime-gpu"):
-            OnnxMinimiser(bundle, folder, "cuda")
+        for device in ("cuda", "cuda:1", "tensorrt"):
+            with pytest.raises(SettingsError, match="onnxruntime-gpu"):
+                OnnxMinimiser(bundle, folder, device)
+    for device in ("gpu", "cuda:one", "cuda:-1"):
+        with pytest.raises(SettingsError, match=f"device '{device}': expected auto, cpu"):
+            OnnxMinimiser(bundle, folder, device)
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     graph_path(tmp_path, "energy").write_bytes(b"no graph")
     with pytest.raises(BundleError, match="cannot be loaded"):
         OnnxMinimiser(bundle, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "tensorrt"])
+def test_a_provider_that_does_not_come_up_is_no_silent_fallback(exported, device, monkeypatch):
+    """onnxruntime-gpu names providers whose libraries are missing, and then runs on the CPU without a word."""
+    bundle, folder = exported
+    asked = []
+    real = onnxruntime.InferenceSession
+
+    def without_libraries(path, options, providers):
+        asked.append(providers)
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", without_libraries)
+    every = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: every)
+    with pytest.raises(SettingsError, match="could not load its"):
+        OnnxMinimiser(bundle, folder, device)
+    names = [name for name, _ in asked[0]]
+    assert names == (every if device == "tensorrt" else every[1:])
+    assert dict(asked[0])["CUDAExecutionProvider"] == {"device_id": 1 if device == "cuda:1" else 0, "use_tf32": 0}
 
 
 def test_graphs_that_compute_something_else_are_refused(exported, tmp_path):

@@ -68,8 +68,7 @@ def test_the_fast_sampler_is_the_plain_loop_over_the_network(diffusers):
     scheduler.set_timesteps(10)
     chunk = torch.from_numpy(starting_noise(5, 1, small.HORIZON, small.JOINTS))
     with torch.no_grad():
-        features, positions = runner._encode(small.observation())
-        cache = net.observe(features, positions)
+        cache = net.observe(*small.encoded(runner.network, small.observation()))
         for step in scheduler.timesteps:
             chunk = scheduler.step(net(cache, chunk, step[None]), step, chunk).prev_sample
     np.testing.assert_allclose(sampled, chunk[0].numpy(), atol=1e-5)
@@ -82,7 +81,6 @@ def test_regression_is_one_pass_whatever_the_seed():
     np.testing.assert_array_equal(first.chunk, again.chunk)
     assert first.network_evaluations == 1
     assert runner.score(small.observation(), first.chunk) == 0.0
-    runner.warm_up()
 
 
 @pytest.mark.parametrize("method", ["dp", "regression"])
@@ -135,8 +133,8 @@ def train_on_two_answers(method, steps=250):
 
 def chunks_of(runner, count, monkeypatch):
     """(count, H, D) chunks of as many seeds at the observation of the training."""
-    blank = torch.zeros(1, 1, runner.network.architecture.camera_features)
-    monkeypatch.setattr(runner.network, "features", lambda images: blank)
+    blank = torch.zeros(1, runner.network.architecture.camera_features)
+    monkeypatch.setattr(runner, "_see", [lambda pixels: (blank,)])
     seen = replace(small.observation(), positions=np.zeros(small.JOINTS))
     return np.array([runner.minimise(seen, steps=1, starts=1, seed=seed).chunk for seed in range(count)])
 

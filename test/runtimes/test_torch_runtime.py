@@ -3,13 +3,15 @@ import pytest
 import torch
 from policy import small
 
-from ebt_policy_ros.core.errors import BundleError, ShapeError
+from ebt_policy_ros.core.errors import BundleError, SettingsError, ShapeError
 from ebt_policy_ros.core.minimise import starting_noise
 from ebt_policy_ros.core.types import Outcome
 from ebt_policy_ros.policy.energy import descend
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import make_network
 from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
+
+from .whole_bundle import whole_bundle
 
 
 @pytest.fixture
@@ -19,9 +21,10 @@ def net():
     return net
 
 
-@pytest.fixture
-def minimiser(net):
-    return TorchMinimiser(small.bundle_of(net), "cpu")
+@pytest.fixture(params=[False, True], ids=["eager", "recorded"])
+def minimiser(net, request):
+    """As it runs on a CPU, and through the buffers of recorded CUDA graphs."""
+    return TorchMinimiser(small.bundle_of(net), "cpu", recorded=request.param)
 
 
 def test_minimising_lowers_the_energy_and_says_so(minimiser):
@@ -96,7 +99,8 @@ def test_a_candidate_that_is_not_finite_loses_to_the_others(minimiser, monkeypat
     assert np.abs(minimum.chunk).max() < 10
 
 
-def test_a_descent_that_stops_being_finite_ends_where_it_last_was(minimiser, monkeypatch):
+def test_a_descent_that_stops_being_finite_ends_where_it_last_was(net, monkeypatch):
+    minimiser = TorchMinimiser(small.bundle_of(net), "cpu")
     with_gradient, asked = minimiser.energy.energy_and_gradient, []
 
     def breaks(cache, chunks):
@@ -122,6 +126,23 @@ def test_heads_come_out_as_terms(net):
     assert minimum.terms["unfamiliarity"] > 0
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_descent_that_may_not_go_on_is_the_shorter_one(recorded):
+    """Recorded, it is asked where a descent is made of recorded steps, and not where it is one recording."""
+    minimiser, asked = TorchMinimiser(whole_bundle(), "cpu", recorded=recorded), []
+    for steps in (2, 8):
+        minimiser.minimise(small.observation(), steps=steps, starts=3, seed=0)
+    given = {"starts": 3, "seed": 0, "may_step": lambda taken: asked.append(taken) or taken < 4}
+    stopped = minimiser.minimise(small.observation(), steps=7, **given)
+    shorter = minimiser.minimise(small.observation(), steps=4, starts=3, seed=0)
+    assert asked == [1, 2, 3, 4]
+    assert (stopped.steps, stopped.network_evaluations, len(stopped.trace)) == (4, 4, 5)
+    for field in ("chunk", "trace", "candidate_energies", "row_errors"):
+        np.testing.assert_array_equal(getattr(stopped, field), getattr(shorter, field))
+    assert stopped.terms == shorter.terms
+    assert minimiser.minimise(small.observation(), steps=8, **given).steps == (8 if recorded else 4)
+
+
 @pytest.mark.parametrize("starts", [1, 3])
 def test_the_critic_judges_the_chosen_chunk_and_leaves_it_alone(net, starts):
     critic = make_network("critic", small.architecture()).requires_grad_(False)
@@ -144,8 +165,27 @@ def test_the_critic_judges_the_chosen_chunk_and_leaves_it_alone(net, starts):
     assert plain.row_errors is None
 
 
+def test_the_critic_judges_what_is_chosen_where_the_lowest_energy_is_not(net, monkeypatch):
+    """Not a candidate whose gradient is no number, however low its energy."""
+    critic = make_network("critic", small.architecture()).requires_grad_(False)
+    tensors = {f"critic.{k}": v.numpy() for k, v in critic.without_encoders().state_dict().items()}
+    minimiser = TorchMinimiser(small.bundle_of(net, tensors={**small.bundle_of(net).tensors, **tensors}), "cpu")
+    with_gradient, passes = minimiser.energy.energy_and_gradient, []
+
+    def breaks(cache, chunks):
+        energy, gradient = with_gradient(cache, chunks)
+        passes.append(chunks)
+        return energy - 1.0, gradient if len(passes) < 2 else gradient * torch.nan
+
+    monkeypatch.setattr(minimiser.energy, "energy_and_gradient", breaks)
+    minimum = minimiser.minimise(small.observation(), steps=2, starts=1, seed=0)
+    np.testing.assert_array_equal(minimum.chunk, passes[0][0].double().numpy())
+    with torch.no_grad():
+        wanted = critic.log_distances(critic.observe(*small.encoded(net, small.observation())), passes[0]).exp()
+    np.testing.assert_allclose(minimum.row_errors, wanted[0].sqrt(), rtol=1e-4)
+
+
 def test_pictures_of_any_size_are_taken(minimiser):
-    minimiser.warm_up()
     assert minimiser.minimise(small.observation(size=40), steps=1, starts=1, seed=0).outcome is not Outcome.NON_FINITE
 
 
@@ -158,6 +198,9 @@ def test_what_does_not_fit_is_named(minimiser, net):
         minimiser.score(observation, np.zeros((1, small.JOINTS)))
     with pytest.raises(BundleError, match="method is 'dp'"):
         TorchMinimiser(small.bundle_of(net, method="dp"), "cpu")
+    for device in ("gpu", "cuda:99", "cud:0"):
+        with pytest.raises(SettingsError, match=f"device '{device}'"):
+            TorchMinimiser(small.bundle_of(net), device)
     wider = small.bundle_of(net, architecture=small.architecture(model_width=32).as_mapping())
     with pytest.raises(BundleError, match="do not fit the architecture"):
         TorchMinimiser(wider, "cpu")
@@ -172,8 +215,8 @@ def test_the_gpu_agrees_with_the_cpu(minimiser, net):
 
 def test_an_observation_is_encoded_once_however_often_it_is_asked(minimiser, monkeypatch):
     passes = []
-    encode = minimiser.network.features
-    monkeypatch.setattr(minimiser.network, "features", lambda images: passes.append(1) or encode(images))
+    (see,) = minimiser._see
+    monkeypatch.setattr(minimiser, "_see", [lambda pixels: passes.append(1) or see(pixels)])
     observation, other = small.observation(), small.observation()
     minimum = minimiser.minimise(observation, steps=1, starts=1, seed=0)
     minimiser.minimise(observation, steps=2, starts=2, seed=0)
@@ -197,7 +240,7 @@ def test_the_descent_is_the_one_of_training(minimiser):
     minimum = minimiser.minimise(observation, steps=2, starts=1, seed=3)
     start = torch.from_numpy(starting_noise(3, 1, small.HORIZON, small.JOINTS))
     with torch.no_grad():
-        cache = minimiser.network.observe(*minimiser._encode(observation))
+        cache = minimiser.network.observe(*small.encoded(minimiser.network, observation))
     path = descend(minimiser.network, cache, start, 2)
     np.testing.assert_allclose(minimum.chunk, path.chunks[-1][0].numpy(), atol=1e-5)
     np.testing.assert_allclose(minimum.trace[:2], path.energies[:, 0].numpy(), rtol=1e-5)

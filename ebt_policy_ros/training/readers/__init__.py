@@ -141,18 +141,15 @@ class Recording:
 
 
 def resized(images: Images, size: tuple[int, int]) -> Images:
-    """(N, h, w, 3) -> (N, *size, 3) uint8 by the antialiased bilinear filter with which the network resizes what the
-    cameras send at run time, rounded to whole grey levels. The aspect ratio is not kept there, nor is it here."""
+    """(N, h, w, 3) -> (N, *size, 3) uint8, as the network resizes what the cameras send at run time."""
     if images.shape[1:3] == tuple(size):
         return np.ascontiguousarray(images)
     import torch
 
-    out = np.empty((len(images), *size, 3), dtype=np.uint8)
-    for begin in range(0, len(images), 16):  # floats of many large pictures at once would fill the memory
-        pixels = torch.from_numpy(np.ascontiguousarray(images[begin : begin + 16])).permute(0, 3, 1, 2).float()
-        small = torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
-        out[begin : begin + 16] = small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return out
+    from ebt_policy_ros.policy.network import resized as network_resized
+
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    return np.ascontiguousarray(network_resized(pixels, tuple(size)).permute(0, 2, 3, 1).numpy())
 
 
 def resampled(episode: Episode, period_s: float) -> Episode:
