@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", default="models/lift")
     parser.add_argument("--data", type=existing_directory, required=True, help="demonstrations")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--observations", type=whole_number(1), default=100)
     parser.add_argument("--json", type=output_file)
     options = parser.parse_args(given)
@@ -59,16 +61,21 @@ def main(given: list[str] | None = None) -> int:
         seen, reference = recorded(bundle, options.data, options.observations), Reference(bundle)
         with tempfile.TemporaryDirectory() as folder:
             export(bundle, folder, seen[:2])
-            runtimes = {
-                "torch": TorchMinimiser(bundle, "cpu"),
-                "onnxruntime": OnnxMinimiser(bundle, folder, "cpu"),
-                "onnxruntime, values left on the device": OnnxMinimiser(bundle, folder, "cpu", bound=True),
+            device = options.device
+            runtimes: dict[str, Callable[[], Any]] = {
+                "torch": lambda: TorchMinimiser(bundle, device, recorded=False),
+                "torch, recorded": lambda: TorchMinimiser(bundle, device, recorded=True),
+                "torch_compile": lambda: TorchMinimiser(bundle, device, compiled=True),
+                "onnxruntime": lambda: OnnxMinimiser(bundle, folder, device),
+                "onnxruntime, values left on the device": lambda: OnnxMinimiser(bundle, folder, device, bound=True),
+                "torch, bfloat16": lambda: TorchMinimiser(bundle, device, precision="bfloat16"),
             }
-        found = {
-            f"{name}, {steps} steps": differences(runtime, reference, seen, steps)
-            for name, runtime in runtimes.items()
-            for steps in (bundle.minimiser.steps, bundle.minimiser.more_steps)
-        }
+            found = {}
+            for name, make in runtimes.items():
+                sys.stderr.write(f"parity: {name}\n")
+                runtime = make()
+                for steps in (bundle.minimiser.steps, bundle.minimiser.more_steps):
+                    found[f"{name}, {steps} steps"] = differences(runtime, reference, seen, steps)
     except EbtPolicyError as error:
         sys.stderr.write(f"benchmarks.parity: {error}\n")
         return 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -171,8 +173,11 @@ def main() -> None:
     rclpy.init(args=sys.argv)
     _, role, *arguments = remove_ros_args(sys.argv)
     node = ROLES[role](*arguments)
-    # Ready means spinning: a signal that comes earlier is another story.
-    node.create_guard_condition(lambda: say(f"READY {node.get_fully_qualified_name()}")).trigger()
+    ready = functools.partial(say, f"READY {node.get_fully_qualified_name()}")
+    # Ready means spinning: a signal that comes earlier is another story. So is one to rclpy's pool while that is not
+    # idle: it may end with an error, or before the context has heard of the signal.
+    is_pool = role == "pool"
+    node.create_guard_condition(threading.Timer(0.3, ready).start if is_pool else ready).trigger()
     try:
         spin(node, role)
         say("RETURNED")
