@@ -56,47 +56,59 @@ class Recorded:
 
     def __init__(self, function: Function, device: torch.device) -> None:
         self._function, self._device = function, device
-        self._recordings: OrderedDict[tuple[Any, ...], _Recording] = OrderedDict()
+        self._recordings: OrderedDict[tuple[Any, ...], _Recording | _Rehearsal] = OrderedDict()
 
     def __call__(self, *values: Tensor) -> tuple[Tensor, ...]:
         shapes = tuple((value.shape, value.dtype, value.device) for value in values)
         recording = self._recordings.get(shapes)
         if recording is None:
-            recording = self._recordings[shapes] = _Recording(self._function, values, self._device)
+            make = _Recording if self._device.type == "cuda" else _Rehearsal
+            recording = self._recordings[shapes] = make(self._function, values, self._device)
             if len(self._recordings) > MOST_RECORDINGS:
                 self._recordings.popitem(last=False)
         return recording.replay(values)
 
 
-class _Recording:
+class _Rehearsal:
+    """A function that goes through the buffers of a recording and computes anew each time: what a CPU can do."""
+
     def __init__(self, function: Function, values: tuple[Tensor, ...], device: torch.device) -> None:
         self._function = function
         self._inputs = tuple(_buffer(value, device) for value in values)
-        self._put(values)
-        self._graph = self._done = None
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                self._done = torch.cuda.Event()
-                self._graph, self._outputs = _capture(function, self._inputs)
-        else:
-            self._outputs = function(*self._inputs)
+        _put(values, self._inputs)
+        self._outputs = function(*self._inputs)
 
     def replay(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Its results for these values; on a GPU nothing is waited for but the last replay's way to the device."""
-        if self._graph is None:
-            self._put(values)
-            for kept, made in zip(self._outputs, self._function(*self._inputs), strict=True):
-                kept.copy_(made)
-        else:
-            self._done.synchronize()  # else the host would write into buffers that the last replay still reads
-            self._put(values)
-            self._graph.replay()
-            self._done.record()
+        """Its results for these values."""
+        _put(values, self._inputs)
+        _put(self._function(*self._inputs), self._outputs)
         return tuple(kept.clone() for kept in self._outputs)
 
-    def _put(self, values: tuple[Tensor, ...]) -> None:
-        for buffer, value in zip(self._inputs, values, strict=True):
-            buffer.copy_(value)
+
+class _Recording:
+    """A CUDA graph."""
+
+    def __init__(self, function: Function, values: tuple[Tensor, ...], device: torch.device) -> None:
+        self._device = device
+        self._inputs = tuple(_buffer(value, device) for value in values)
+        _put(values, self._inputs)
+        with torch.cuda.device(device):
+            self._done = torch.cuda.Event()
+            self._graph, self._outputs = _capture(function, self._inputs)
+
+    def replay(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Its results for these values; nothing is waited for but that the last replay has fetched its own."""
+        with torch.cuda.device(self._device):
+            self._done.synchronize()  # else the host would write into buffers that are still read
+            _put(values, self._inputs)
+            self._graph.replay()
+            self._done.record()
+            return tuple(kept.clone() for kept in self._outputs)
+
+
+def _put(values: tuple[Tensor, ...], buffers: tuple[Tensor, ...]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
 
 
 def _buffer(value: Tensor, device: torch.device) -> Tensor:

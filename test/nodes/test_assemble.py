@@ -54,6 +54,21 @@ def test_every_mismatch_is_named(bundle: Bundle, robot: RobotSettings) -> None:
         assert words in str(caught.value)
 
 
+def test_what_may_be_asked_for_is_what_runtimes_know(bundle_dir: Path, robot: RobotSettings) -> None:
+    from ebt_policy_ros.assemble import PRECISIONS
+    from ebt_policy_ros.runtimes import torch_base
+
+    assert set(PRECISIONS) == set(torch_base.PRECISIONS)
+    for given, reason in (
+        ({"runtime": "abacus"}, "runtime 'abacus': expected one of auto, torch"),
+        ({"precision": "float8"}, "precision 'float8': expected one of float32"),
+        ({"runtime": "onnxruntime", "precision": "bfloat16"}, "computes in float32; use runtime torch"),
+        ({"device": "gpu"}, "device 'gpu': expected auto, cpu"),
+    ):
+        with pytest.raises(SettingsError, match=reason):
+            assemble_all(bundle_dir, robot, **given)
+
+
 def test_overrides_win_over_the_bundle(bundle: Bundle) -> None:
     settings = make_settings(bundle, {"minimise": {"steps": 5}, "observe": {"max_skew_s": 0.2}})
     assert (settings.minimise.steps, settings.minimise.starts) == (5, bundle.minimiser.starts)
