@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.curve import Run, load_runs
 from benchmarks.matrix import Kind, Matrix, load_latency
-from benchmarks.table import Results, measured, of_kind, rate_of
+from benchmarks.table import Results, measured, of_kind, rate_of, three_digits
 from ebt_policy_ros.core.errors import UnsupportedError
 from ebt_policy_ros.training.statistics import wilson
 
@@ -78,7 +78,7 @@ def draw_latency(matrix: Matrix, latency: Mapping[str, Any], path: Path) -> Path
             axes.plot([known["p10"], known["p90"]], [row, row], color=COLOURS[kind.method], alpha=shade)
             axes.plot(middle, row, "o", color=COLOURS[kind.method], alpha=shade)
             axes.annotate(
-                f"{middle:#.3g}", (middle, row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8
+                three_digits(middle), (middle, row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8
             )
         axes.set(title=title, xscale="log", ylim=(len(kinds) - 0.5, -0.7))
         _whole_decades(axes)

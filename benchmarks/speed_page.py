@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import three_digits
 from ebt_policy_ros.cli.bench_contestants import RUNTIMES
+from ebt_policy_ros.messages.status import LATENCY_PARTS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "speed.md"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
@@ -23,6 +25,14 @@ LABELS = {
     "ddim10": "Diffusion, DDIM-10",
     "regression": "Regression",
 }
+PARTS = {
+    "whole": "from the picture's publisher to the controller",
+    "overhead": "the same without inference",
+    "ways": "over the graph to the node and from it",
+    "overhead in the node": "in the node without inference",
+    **dict.fromkeys(LATENCY_PARTS, ""),
+}
+"""Rows of the graph's table -> what they are, where the page does not say it elsewhere."""
 Table = Mapping[str, Any]
 
 
@@ -111,11 +121,10 @@ def scaled(told: Table, words: str, gflops: float) -> Iterator[str]:
     for label, row in sorted(told.items(), key=lambda entry: int(entry[0].rstrip("M"))):
         own = row["sampler"]
         floor_ms = 5 * 2 * row["mega_macs_per_pass"] * 1e6 / (gflops * 1e9) * 1e3
-        yield (
-            f"| {label} | {own['ebt2']['p50']:.3g} | {floor_ms:.3g} | {own['ddpm100']['p50']:.3g} | "
-            f"{own['ddim16']['p50']:.3g} | {_ratio(own, 'ddpm100')} | {_ratio(own, 'ddim16')} | "
-            f"{row['camera']['ebt2']['p50']:.3g} | {row['memory_mb']:.3g} |"
-        )
+        times = [own["ebt2"]["p50"], floor_ms, own["ddpm100"]["p50"], own["ddim16"]["p50"]]
+        ratios = [_ratio(own, "ddpm100"), _ratio(own, "ddim16")]
+        ends = [three_digits(row["camera"]["ebt2"]["p50"]), three_digits(row["memory_mb"])]
+        yield f"| {label} | " + " | ".join([*map(three_digits, times), *ratios, *ends]) + " |"
     yield ""
 
 
@@ -129,8 +138,8 @@ def starts(told: Table) -> Iterator[str]:
     )
     yield "|---" * (5 + has_device) + "|"
     for label, row in told.items():
-        chunks = f"{row['first_chunk_ms']:.3g} | {row['later_chunk_ms']:.3g}"
-        line = f"| {label} | {row['ready_s']:.3g} | {chunks} | {row['memory_mb']} |"
+        chunks = f"{three_digits(row['first_chunk_ms'])} | {three_digits(row['later_chunk_ms'])}"
+        line = f"| {label} | {three_digits(row['ready_s'])} | {chunks} | {row['memory_mb']} |"
         yield line + (f" {row.get('device_memory_mb', '-')} |" if has_device else "")
     yield ""
 
@@ -140,20 +149,23 @@ def graph(told: Table) -> Iterator[str]:
     shape, parts = told["settings"], told["parts_ms"]
     yield (
         f"**Over the ROS graph**: {shape['cameras']} cameras of {shape['width']} x {shape['height']} at "
-        f"{shape['pictures_hz']:g} Hz, {told['cores']} cores, {told['commands']} commands "
-        "(`python -m benchmarks.overhead`); *ahead*, *encode* and *descend* are inference, the rest is not:"
+        f"{shape['pictures_hz']:g} Hz, {told['cores']} cores for both sides, {told['commands']} commands, runtime "
+        f"`{told['runtime']}` (`python -m benchmarks.overhead`). *Ahead* and *think* are inference, with *encode* and "
+        "*descend* as parts of *think*; the rest is not:"
     )
     yield ""
-    yield "| | " + " | ".join(parts) + " |"
-    yield "|---" * (1 + len(parts)) + "|"
-    for key, words in (("p50", "median"), ("p99", "99 %")):
-        yield f"| {words} [ms] | " + " | ".join(f"{part[key]:.2f}" for part in parts.values()) + " |"
+    yield "| | median [ms] | 99 % [ms] |"
+    yield "|---" * 3 + "|"
+    for name, words in PARTS.items():
+        if name in parts:
+            label = f"{name}: {words}" if words else name
+            yield f"| {label} | {three_digits(parts[name]['p50'])} | {three_digits(parts[name]['p99'])} |"
     yield ""
 
 
 def _cell(times: Table, name: str) -> str:
-    return f"{times[name]['p50']:.3g}" if name in times else ""
+    return three_digits(times[name]["p50"]) if name in times else ""
 
 
 def _ratio(times: Table, name: str) -> str:
-    return f"{times[name]['p50'] / times['ebt2']['p50']:.3g}" if name in times else "-"
+    return three_digits(times[name]["p50"] / times["ebt2"]["p50"]) if name in times else "-"

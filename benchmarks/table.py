@@ -98,12 +98,17 @@ def _difference(matrix: Matrix, task: str, kind: Kind, runs: Mapping[int, Mappin
     return f"{100 * paired.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
+def three_digits(value: float) -> str:
+    """A positive number with three significant digits, or all of those before the point."""
+    return f"{value:#.3g}" if value < 99.95 else f"{value:.0f}"
+
+
 def _latencies(kind: Kind, latency: Mapping[str, Any] | None) -> list[str]:
     """Median of the sampler, and from camera to chunk, measured in one process for all."""
     if latency is None:
         return [NOT_RUN, NOT_RUN]
     columns = (latency["sampler_ms"], latency["camera_to_chunk_ms"])
-    return [f"{column[kind.bench_name]['p50']:#.3g}" for column in columns]
+    return [three_digits(column[kind.bench_name]["p50"]) for column in columns]
 
 
 def _training(runs: Mapping[int, Mapping[str, Any]]) -> str:
