@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.live import run_live
 from ebt_policy_ros.cli.arguments import output_file, whole_number
 from ebt_policy_ros.cli.demo_processes import Launched, launch_command
-from ebt_policy_ros.cli.isolation import isolate
 from ebt_policy_ros.cli.progress import Estimate
-from ebt_policy_ros.cli.results import latency_summary, versions, write_json
-from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.cli.results import latency_summary, versions
 from ebt_policy_ros.messages.status import LATENCY_PARTS
 from ebt_policy_ros.resources import find_resource
 
@@ -167,20 +165,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--task", default="lift")
     parser.add_argument("--json", type=output_file)
     options = parser.parse_args(given)
-    from ebt_policy_ros.cli.nodes import provide_rclpy
-
-    provide_rclpy()
-    isolate(os.environ)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            result = watch(options, Path(folder))
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.endurance: {error}\n")
-        return 2
-    if options.json is not None:
-        write_json(options.json, result)
-    print(in_words(result))
-    return 0
+    return run_live("endurance", partial(watch, options), in_words, options.json)
 
 
 if __name__ == "__main__":

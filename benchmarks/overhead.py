@@ -14,22 +14,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.live import run_live
 from ebt_policy_ros.assemble import load_robot
 from ebt_policy_ros.cli.arguments import add_runtime, output_file, whole_number
 from ebt_policy_ros.cli.bench import processor
 from ebt_policy_ros.cli.demo_processes import Launched, launch_command
-from ebt_policy_ros.cli.isolation import isolate
 from ebt_policy_ros.cli.progress import Estimate
-from ebt_policy_ros.cli.results import latency_summary, versions, write_json
+from ebt_policy_ros.cli.results import latency_summary, versions
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.messages import encode_image, joint_state_message, read_trajectory
 from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
@@ -231,21 +230,8 @@ def main(given: list[str] | None = None) -> int:
     add_runtime(parser)
     parser.add_argument("--json", type=output_file)
     options = parser.parse_args(given)
-    from ebt_policy_ros.cli.nodes import provide_rclpy
-
-    provide_rclpy()
-    isolate(os.environ)
     load_robot(ROBOT)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(options, Path(folder))
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.overhead: {error}\n")
-        return 2
-    if options.json is not None:
-        write_json(options.json, result)
-    print(in_words(result))
-    return 0
+    return run_live("overhead", partial(measure, options), in_words, options.json)
 
 
 if __name__ == "__main__":

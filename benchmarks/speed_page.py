@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.energy_table import write_between
 from benchmarks.table import three_digits
 from ebt_policy_ros.cli.bench_contestants import RUNTIMES
 from ebt_policy_ros.messages.status import LATENCY_PARTS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "speed.md"
-BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
+LABEL = "speed"
+"""Of the markers between which the tables stand."""
 LABELS = {
     "ebt1": "EBT, 1 step",
     "ebt2": "**EBT, 2 steps**",
@@ -39,11 +41,7 @@ Table = Mapping[str, Any]
 def write_page(results: Path) -> None:
     """Puts every device's tables between the page's markers."""
     devices = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("speed_*.json"))]
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    body = "\n".join(line for device in devices for line in of_device(device))
-    PAGE.write_text(f"{before}{BEGIN}\n{body}\n{END}{after}", encoding="utf-8")
+    write_between(PAGE, LABEL, "\n".join(line for device in devices for line in of_device(device)))
 
 
 def of_device(told: Table) -> Iterator[str]:

@@ -69,7 +69,7 @@ def runners_of(
 
         runners["ebt"] = exported(bundle, device, folder, threads)
         for sampler in SAMPLERS if "dp" in baselines else ():
-            runners[sampler] = ExportedSampler(baselines["dp"], device, sampler, threads)
+            runners[sampler] = ExportedSampler(baselines["dp"], device, sampler, threads, folder)
         return runners
     runners["ebt"] = TorchMinimiser(bundle, device, **options)
     for sampler in SAMPLERS if "dp" in baselines else ():

@@ -6,7 +6,6 @@ does without torch, and none that a node would choose.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,13 @@ from ebt_policy_ros.runtimes.torch_baselines import DiffusionSampler
 class ExportedSampler(DiffusionSampler):
     """A DiffusionSampler whose network passes run in ONNX Runtime, on tensors where they are."""
 
-    def __init__(self, bundle: Bundle, device: str, sampler: str, num_threads: int) -> None:
+    def __init__(self, bundle: Bundle, device: str, sampler: str, num_threads: int, folder: Path) -> None:
+        """``folder`` keeps the graph, which all samplers of a bundle share."""
         super().__init__(bundle, device, sampler=sampler, num_threads=num_threads)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "denoiser.onnx"
+        path = folder / f"denoiser_{bundle.weights_sha256[:12]}.onnx"
+        if not path.exists():
             write_denoiser(path, load_noise(self))
-            self._session = open_session(path, options_of(num_threads), target_of(device, bundle))
+        self._session = open_session(path, options_of(num_threads), target_of(device, bundle))
 
     def predict(self, cache: Tensor, chunks: Tensor, index: int) -> Tensor:
         """The noise in ``chunks`` (K, H, D) at the ``index``-th of the sampler's steps."""

@@ -75,7 +75,7 @@ def test_diffusion_in_onnx_runtime_is_the_same_diffusion(model, tmp_path):
     bundle = untrained(Bundle.load(model), "dp")
     seen = pictures(bundle, 0)
     plain = DiffusionSampler(bundle, "cpu", sampler="ddim10").minimise(seen, steps=2, starts=2, seed=3)
-    exported = ExportedSampler(bundle, "cpu", "ddim10", 1).minimise(seen, steps=2, starts=2, seed=3)
+    exported = ExportedSampler(bundle, "cpu", "ddim10", 1, tmp_path).minimise(seen, steps=2, starts=2, seed=3)
     np.testing.assert_allclose(exported.chunk, plain.chunk, atol=1e-4)
 
 
