@@ -33,6 +33,7 @@ from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.messages import encode_image, joint_state_message, read_trajectory
 from ebt_policy_ros.messages.controller import RejectedTrajectory, TrajectoryController
 from ebt_policy_ros.messages.status import LATENCY_PARTS, read_values
+from ebt_policy_ros.nodes.memory import keep_freed_memory
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.resources import find_model, find_resource
 
@@ -231,6 +232,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--json", type=output_file)
     options = parser.parse_args(given)
     load_robot(ROBOT)
+    keep_freed_memory()
     return run_live("overhead", partial(measure, options), in_words, options.json)
 
 

@@ -227,7 +227,12 @@ def _property(field: _Field) -> property:
     def assign(self: Any, value: Any) -> None:
         setattr(self, slot, convert(value))
 
-    return property(attrgetter(slot), assign)
+    def assign_array(self: Any, value: Any) -> None:
+        setattr(self, slot, value if type(value) is kept and value.typecode == code else convert(value))
+
+    kept, code = array.array, field.code
+    takes_any_array = code and field.kind == Nodetype.SEQUENCE and not field.count
+    return property(attrgetter(slot), assign_array if takes_any_array else assign)
 
 
 def _cdr_property(field: _Field) -> property:
@@ -264,6 +269,10 @@ def _methods(fields: list[_Field]) -> dict[str, Any]:
     defaults = tuple((field.name, f"_{field.name}", field.default()) for field in fields)
 
     def __init__(self: Any, **kwargs: Any) -> None:
+        if not kwargs:
+            for _, slot, default in defaults:
+                setattr(self, slot, default())
+            return
         if not kwargs.keys() <= set(names):
             unknown = ", ".join(sorted(set(kwargs) - set(names)))
             raise AssertionError(f"Invalid arguments passed to constructor: {unknown}")

@@ -17,6 +17,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.signals import SignalHandlerOptions
 
 from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.nodes.memory import keep_freed_memory
 
 BAD_INPUT = 2
 """Exit status for a wrong parameter, bundle or robot file."""
@@ -32,6 +33,7 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     the last thing an arm needs to hear (hold) can only be sent while the context is still alive.
     """
     stop = threading.Event()
+    keep_freed_memory()
     # The model's thread computes in C, a call at a time, and after each waits until the executor's thread gives Python
     # up: for up to 5 ms unless told otherwise.
     sys.setswitchinterval(5e-4)
