@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,8 @@ from benchmarks.matrix import (
     load_latency,
     successes,
 )
-from ebt_policy_ros.core.errors import BundleError, EbtPolicyError
+from benchmarks.reported import reported
+from ebt_policy_ros.core.errors import BundleError
 from ebt_policy_ros.policy.bundle import POLICY_FILE, POLICY_METHODS, Bundle
 from ebt_policy_ros.training.episodes import task_of
 from ebt_policy_ros.training.settings import TrainSettings
@@ -302,6 +302,7 @@ def write_cards(models: Path, results: Path, matrix: Matrix) -> list[Path]:
     return written
 
 
+@reported("cards")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cards", description=__doc__.split("\n\n")[0])
@@ -309,12 +310,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: benchmarks/results")
     parser.add_argument("--matrix", type=Path, default=HERE / "matrix.yaml", help="default: benchmarks/matrix.yaml")
     options = parser.parse_args(arguments)
-    try:
-        for path in write_cards(options.models, options.results, Matrix.load(options.matrix)):
-            print(path)
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.cards: {error}\n")
-        return 2
+    for path in write_cards(options.models, options.results, Matrix.load(options.matrix)):
+        print(path)
     return 0
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.live import run_live
+from benchmarks.live import run_live, with_parameters
+from benchmarks.reported import reported
 from ebt_policy_ros.cli.arguments import output_file, whole_number
 from ebt_policy_ros.cli.demo_processes import Launched, launch_command
 from ebt_policy_ros.cli.progress import Estimate
@@ -59,9 +60,7 @@ def watch(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from ebt_policy_ros.cli.demo_monitor import Spinner
     from ebt_policy_ros.messages.status import read_values
 
-    text = find_resource("config/demo.yaml").read_text(encoding="utf-8")
-    parameters = folder / "demo.yaml"
-    parameters.write_text(text.replace("image_size: 96", f"image_size: {options.image_size}"), encoding="utf-8")
+    parameters = with_parameters("config/demo.yaml", {"/**/sim_node": {"image_size": options.image_size}}, folder)
     given = {"params_file": str(parameters), "model": options.model, "task": options.task}
     rclpy.init(args=[])
     node, told, diagnosed = Node("endurance"), list[tuple[float, dict[str, str]]](), list[dict[str, str]]()
@@ -156,6 +155,7 @@ def in_words(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@reported("endurance")
 def main(given: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__.split("\n\n")[0])
@@ -165,7 +165,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--task", default="lift")
     parser.add_argument("--json", type=output_file)
     options = parser.parse_args(given)
-    return run_live("endurance", partial(watch, options), in_words, options.json)
+    return run_live(partial(watch, options), in_words, options.json)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from benchmarks.energy_figures import draw
 from benchmarks.energy_table import table, write_between
 from benchmarks.on_demonstrations import Shown, energy_against_distance, mode_separation, spread_of_ways
 from benchmarks.played import CALM, Played, load, play, save
+from benchmarks.reported import reported
 from benchmarks.rescore import (
     Judge,
     Scores,
@@ -59,24 +60,21 @@ SCENE, SENSES = ("teleport", "slip"), ("black", "frozen", "shifted", "tinted", "
 """Kinds of perturbation that are played."""
 
 
+@reported("energies")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    try:
-        if not options.variants:
-            _play_only(options)
-            return 0
-        result = measure(options)
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
-        if options.images is not None:
-            draw(result, options.images)
-        if options.document is not None:
-            write_between(options.document, f"energies {options.task}", table(result))
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.energies: {error}\n")
-        return 2
+    if not options.variants:
+        _play_only(options)
+        return 0
+    result = measure(options)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    if options.images is not None:
+        draw(result, options.images)
+    if options.document is not None:
+        write_between(options.document, f"energies {options.task}", table(result))
     return 0
 
 

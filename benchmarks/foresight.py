@@ -12,7 +12,6 @@ its input had gone (a frozen camera), every score is the highest, since nothing 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from benchmarks import on_demonstrations, watch
 from benchmarks.energy_table import write_between
 from benchmarks.foresight_table import table
+from benchmarks.reported import reported
 from benchmarks.rescore import NEIGHBOURS, Variant, familiarity
 from benchmarks.watch import Watched
 from ebt_policy_ros.cli.results import versions, write_json
@@ -345,6 +345,7 @@ def _shown(options: argparse.Namespace, directory: Path) -> on_demonstrations.Sh
     return shown
 
 
+@reported("foresight")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.foresight", description=__doc__.split("\n\n")[0])
@@ -362,16 +363,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--document", type=Path, help="Markdown file for the tables, between its markers")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    try:
-        result = measure(options)
-        write_json(options.json, result)
-        if options.document is not None:
-            write_between(options.document, f"foresight {result['task']}", table(result))
-        else:
-            print(table(result))
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.foresight: {error}\n")
-        return 2
+    result = measure(options)
+    write_json(options.json, result)
+    if options.document is not None:
+        write_between(options.document, f"foresight {result['task']}", table(result))
+    else:
+        print(table(result))
     return 0
 
 

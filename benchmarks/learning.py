@@ -18,9 +18,10 @@ from pathlib import Path
 from benchmarks.matrix import HERE, LATENCY, RESULTS, Cell, Kind, Matrix, condense, save
 from benchmarks.plots import draw_all
 from benchmarks.readme import write_results
+from benchmarks.reported import reported
 from ebt_policy_ros.cli.main import EXIT_INTERRUPTED
 from ebt_policy_ros.cli.main import main as ebt_policy
-from ebt_policy_ros.core.errors import BundleError, EbtPolicyError
+from ebt_policy_ros.core.errors import BundleError
 from ebt_policy_ros.training.episodes import find_bundle
 
 EBT = Kind("ebt", "k2")
@@ -28,6 +29,7 @@ README = HERE.parent / "README.md"
 IMAGES = HERE.parent / "docs" / "images"
 
 
+@reported("learning")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__.split("\n\n")[0])
@@ -43,16 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--readme", type=Path, default=README, help="where the table goes, between its markers")
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the plots go")
     options = parser.parse_args(arguments)
-    try:
-        matrix = Matrix.load(options.matrix)
-        status = 0
-        if not options.only_write:
-            status = measure_latency(matrix, options.results) if options.latency else measure(matrix, options)
-        drawn = draw_all(matrix, options.results, options.images)
-        write_results(matrix, options.results, options.readme, drawn)
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.learning: {error}\n")
-        return 2
+    matrix = Matrix.load(options.matrix)
+    status = 0
+    if not options.only_write:
+        status = measure_latency(matrix, options.results) if options.latency else measure(matrix, options)
+    drawn = draw_all(matrix, options.results, options.images)
+    write_results(matrix, options.results, options.readme, drawn)
     return status
 
 

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.live import run_live
+from benchmarks.live import run_live, with_parameters
+from benchmarks.reported import reported
 from ebt_policy_ros.assemble import load_robot
 from ebt_policy_ros.cli.arguments import add_runtime, output_file, whole_number
 from ebt_policy_ros.cli.bench import processor
@@ -164,14 +165,10 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     import rclpy
 
     bundle = Bundle.load(find_model(options.model))
-    text = find_resource("config/policy.yaml").read_text(encoding="utf-8")
-    text = text.replace(
-        "    minimise:\n", f"    runtime: {options.runtime}\n    precision: {options.precision}\n    minimise:\n"
-    )
-    # Pictures of noise are no scene the policy knows: without this the arm would hold most of the time.
-    text = text.replace("      enabled: true", "      enabled: false")
-    parameters = folder / "policy.yaml"
-    parameters.write_text(text, encoding="utf-8")
+    changes = {"runtime": options.runtime, "precision": options.precision}
+    # Pictures of noise are no scene the policy knows: with retries the arm would hold most of the time.
+    changes |= {"retry.enabled": False}
+    parameters = with_parameters("config/policy.yaml", {"/**/ebt_policy": changes}, folder)
     given = {"model": str(find_model(options.model).resolve()), "robot": ROBOT, "params_file": str(parameters)}
     given |= {"device": options.device, "enabled": "true"}
     rclpy.init(args=[])
@@ -223,6 +220,7 @@ def in_words(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@reported("overhead")
 def main(given: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.split("\n\n")[0])
@@ -233,7 +231,7 @@ def main(given: list[str] | None = None) -> int:
     options = parser.parse_args(given)
     load_robot(ROBOT)
     keep_freed_memory()
-    return run_live("overhead", partial(measure, options), in_words, options.json)
+    return run_live(partial(measure, options), in_words, options.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Any
 
 from benchmarks.energy_table import write_between
 from benchmarks.matrix import RESULTS, load_all, save, successes
+from benchmarks.reported import reported
 from ebt_policy_ros.cli.main import main as ebt_policy
-from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
+from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.training.episodes import find_bundle
 from ebt_policy_ros.training.statistics import pair, pooled
 
@@ -174,6 +174,7 @@ def _course(
     ]
 
 
+@reported("rescue")
 def main(given: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rescue", description=__doc__.split("\n\n")[0])
@@ -192,20 +193,16 @@ def main(given: list[str] | None = None) -> int:
     options = parser.parse_args(given)
     name = options.name or options.task
     folder = options.results / name / "rescue"
-    try:
-        for kind in () if options.only_write else options.kinds.split(","):
-            for variant in options.variants.split(","):
-                status = measure(options, variant, kind, folder / f"{variant}-{kind}.json")
-                if status != 0:
-                    return status
-        text = table(load_all(folder, "*.json"))
-        if options.document is not None:
-            write_between(options.document, f"rescue {name}", text)
-        else:
-            print(text)
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.rescue: {error}\n")
-        return 2
+    for kind in () if options.only_write else options.kinds.split(","):
+        for variant in options.variants.split(","):
+            status = measure(options, variant, kind, folder / f"{variant}-{kind}.json")
+            if status != 0:
+                return status
+    text = table(load_all(folder, "*.json"))
+    if options.document is not None:
+        write_between(options.document, f"rescue {name}", text)
+    else:
+        print(text)
     return 0
 
 

@@ -12,6 +12,7 @@ in benchmarks/results/speed_<device>.json; a part that is there is not measured 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.reported import reported
 from benchmarks.speed_page import write_page
 from ebt_policy_ros.cli.arguments import whole_number
 from ebt_policy_ros.cli.bench import measure, processor, quantiles
@@ -43,6 +45,7 @@ MOST_REPEATS, LEAST_REPEATS = 50, 3
 Table = dict[str, Any]
 
 
+@reported("speed")
 def main(given: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.split("\n\n")[0])
@@ -52,11 +55,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part, whatever is there")
     parser.add_argument("--runtime", choices=RUNTIMES, action="append", help="of the part runtimes (default: all)")
     options = parser.parse_args(given)
-    try:
-        run(options)
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.speed: {error}\n")
-        return 2
+    run(options)
     return 0
 
 
@@ -188,8 +187,6 @@ def gemm_gflops(device: str) -> float:
 
 def cold_starts(options: argparse.Namespace, _before: Table) -> Table:
     """Runtime -> seconds from a fresh interpreter to a warm model, the first and a later chunk, and memory."""
-    import json
-
     found: Table = {}
     with tempfile.TemporaryDirectory() as folder:
         Bundle.load(find_model(options.model)).save(folder)
@@ -211,8 +208,6 @@ def cold_starts(options: argparse.Namespace, _before: Table) -> Table:
 
 def over_the_graph(options: argparse.Namespace, _before: Table) -> Table:
     """What the ROS graph adds; see benchmarks.overhead."""
-    import json
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "overhead.json"
         command = [sys.executable, "-m", "benchmarks.overhead", "--seconds", "60", "--device", options.device]
@@ -222,8 +217,6 @@ def over_the_graph(options: argparse.Namespace, _before: Table) -> Table:
 
 
 def _read(path: Path) -> Table:
-    import json
-
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.reported import reported
 from ebt_policy_ros.cli.lockstep import disturbances
 from ebt_policy_ros.cli.progress import Estimate
 from ebt_policy_ros.core.errors import EbtPolicyError
@@ -127,6 +127,7 @@ def load(path: Path, policy_sha256: str | None = None) -> list[Watched]:
     return episodes
 
 
+@reported("watch")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.watch", description=__doc__.split("\n\n")[0])
@@ -139,20 +140,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--time-limit", type=float, help="longest episode [simulated s] (default: the task's)")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    try:
-        sha256, episodes = play(
-            options.model,
-            options.kinds.split(","),
-            options.episodes,
-            options.seed,
-            task=options.task,
-            processes=options.processes,
-            time_limit_s=options.time_limit,
-        )
-        save(options.out, sha256, episodes)
-    except EbtPolicyError as error:
-        sys.stderr.write(f"benchmarks.watch: {error}\n")
-        return 2
+    sha256, episodes = play(
+        options.model,
+        options.kinds.split(","),
+        options.episodes,
+        options.seed,
+        task=options.task,
+        processes=options.processes,
+        time_limit_s=options.time_limit,
+    )
+    save(options.out, sha256, episodes)
     return 0
 
 
