@@ -1,15 +1,16 @@
 """Participant, writers, readers and wait sets on Cyclone DDS; samples are CDR bytes.
 
-The C calls that can block (write, wait) go through ctypes and so release the interpreter lock.
+The C calls that can block (write, wait) release the interpreter lock. Asking whether something is there, and taking it,
+keep it: whoever has more to take should not have to queue for the lock behind those who compute.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from cyclonedds._clayer import ddspy_take
 from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription
 from cyclonedds.core import DDSException, InstanceState, ReadCondition, SampleState, ViewState
 from cyclonedds.domain import DomainParticipant
@@ -27,16 +28,25 @@ from .domain import enter_domain, leave_domain
 _ANY = SampleState.Any | ViewState.Any | InstanceState.Any
 _INFINITE_NS = 2**63 - 1
 _library = DDS._dll_handle
+_holding = ctypes.PyDLL(None, handle=_library._handle)
 
 
-def _function(name: str, result: Any, *arguments: Any) -> Any:
-    function = _library[name]  # a function object of our own: attribute access would share the binding's prototypes
+def _function(name: str, result: Any, *arguments: Any, library: Any = _library) -> Any:
+    function = library[name]  # a function object of our own: attribute access would share the binding's prototypes
     function.restype, function.argtypes = result, arguments
     return function
 
 
 class _Sample(ctypes.Structure):
+    """CDR bytes somewhere in memory: the sample that is written, and a ddsrt_iovec_t."""
+
     _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+
+class _Info(ctypes.Structure):
+    """dds_sample_info_t, as far as it is looked at."""
+
+    _fields_ = [("states", ctypes.c_uint32 * 3), ("is_valid", ctypes.c_bool), ("others", ctypes.c_uint64 * 8)]
 
 
 _entity, _int64 = ctypes.c_int32, ctypes.c_int64
@@ -44,7 +54,35 @@ _write = _function("dds_write", _entity, _entity, ctypes.POINTER(_Sample))
 _create_waitset = _function("dds_create_waitset", _entity, _entity)
 _attach = _function("dds_waitset_attach", _entity, _entity, _entity, ctypes.c_ssize_t)
 _detach = _function("dds_waitset_detach", _entity, _entity, _entity)
-_wait = _function("dds_waitset_wait", _entity, _entity, ctypes.POINTER(ctypes.c_ssize_t), ctypes.c_size_t, _int64)
+_waiting = (_entity, ctypes.POINTER(ctypes.c_ssize_t), ctypes.c_size_t, _int64)
+_wait = _function("dds_waitset_wait", _entity, *_waiting)
+_look = _function("dds_waitset_wait", _entity, *_waiting, library=_holding)
+_serdata, _bytes_of = ctypes.c_void_p, ctypes.POINTER(_Sample)
+_take = _function(
+    "dds_takecdr",
+    _entity,
+    _entity,
+    ctypes.POINTER(_serdata),
+    ctypes.c_uint32,
+    ctypes.POINTER(_Info),
+    ctypes.c_uint32,
+    library=_holding,
+)
+_size_of = _function("ddsi_serdata_size", ctypes.c_uint32, _serdata, library=_holding)
+_refer = _function(
+    "ddsi_serdata_to_ser_ref",
+    _serdata,
+    _serdata,
+    ctypes.c_size_t,
+    ctypes.c_size_t,
+    _bytes_of,
+    library=_holding,
+)
+_unrefer = _function("ddsi_serdata_to_ser_unref", None, _serdata, _bytes_of, library=_holding)
+_forget = _function("ddsi_serdata_unref", None, _serdata, library=_holding)
+_view = ctypes.pythonapi["PyMemoryView_FromMemory"]
+_view.restype, _view.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
+_READ_ONLY = 0x100  # PyBUF_READ
 _create_guard = _function("dds_create_guardcondition", _entity, _entity)
 _set_guard = _function("dds_set_guardcondition", _entity, _entity, ctypes.c_bool)
 _take_guard = _function("dds_take_guardcondition", _entity, _entity, ctypes.POINTER(ctypes.c_bool))
@@ -111,6 +149,9 @@ class Participant:
             leave_domain(self._domain)
 
 
+T = TypeVar("T")
+
+
 class _Endpoint:
     def __init__(self, entity: Any) -> None:
         self._dds = entity
@@ -141,12 +182,16 @@ class _Endpoint:
 class Writer(_Endpoint):
     """Writes CDR samples."""
 
-    def write(self, sample: bytearray) -> None:
+    def write(self, sample: bytes | bytearray) -> None:
         """Sends one sample (encapsulation header first, length a multiple of 4); may block on a reliable reader."""
         size = len(sample)
-        buffer = (ctypes.c_char * size).from_buffer(sample)
-        container = _Sample(ctypes.addressof(buffer), size)
-        _checked(_write(self.handle, ctypes.byref(container)), f"write on {self._dds.topic.name}")
+        if isinstance(sample, bytes):
+            container = _Sample(ctypes.cast(sample, ctypes.c_void_p), size)
+        else:
+            container = _Sample(ctypes.addressof((ctypes.c_char * size).from_buffer(sample)), size)
+        code = _write(self.handle, ctypes.byref(container))
+        if code < 0:
+            raise DDSException(code, f"Occurred while trying to write on {self._dds.topic.name}")
 
     def matched(self) -> list[int]:
         """Instance handles of the readers that hear this writer."""
@@ -173,17 +218,28 @@ class Reader(_Endpoint):
         self._condition = ReadCondition(entity, _ANY)
         self.condition: int = self._condition._ref
 
-    def take(self) -> tuple[bytes, Any] | None:
-        """The oldest sample with its info, or None."""
+    def take(self, read: Callable[[memoryview], T]) -> T | None:
+        """What ``read`` makes of the oldest sample's bytes, or None when there is none.
+
+        The bytes are the middleware's own and gone afterwards: ``read`` keeps copies (``bytes`` makes one of all).
+        """
+        data, info, sample = _serdata(), _Info(), _Sample()
         while not self.is_closed:
-            taken = ddspy_take(self.handle, _ANY, 1)
-            if isinstance(taken, int):
-                _checked(taken, f"take on {self._dds.topic.name}")
-            if not taken:
+            taken = _take(self.handle, ctypes.byref(data), 1, ctypes.byref(info), _ANY)
+            if taken == 0:
                 return None
-            data, info = taken[0]
-            if info.valid_data:
-                return data, info
+            if taken < 0:
+                raise DDSException(taken, f"Occurred while trying to take on {self._dds.topic.name}")
+            try:
+                if info.is_valid:
+                    size = _size_of(data)
+                    reference = _refer(data, 0, size, ctypes.byref(sample))
+                    try:
+                        return read(_view(sample.data, size, _READ_ONLY))
+                    finally:
+                        _unrefer(reference, ctypes.byref(sample))
+            finally:
+                _forget(data)
         return None
 
     def matched(self) -> list[int]:
@@ -232,7 +288,9 @@ class WaitSet:
     def wait(self, timeout_ns: int | None) -> set[int]:
         """Handles that triggered; empty after `timeout_ns` (None: no limit) or a wake."""
         limit = _INFINITE_NS if timeout_ns is None else max(0, timeout_ns)
-        count = _wait(self._handle, self._triggered, len(self._triggered), limit)
+        count = _look(self._handle, self._triggered, len(self._triggered), 0)
+        if count == 0 and limit > 0:
+            count = _wait(self._handle, self._triggered, len(self._triggered), limit)
         triggered = set(self._triggered[: max(0, min(count, len(self._triggered)))])
         if 0 in triggered:
             triggered.discard(0)

@@ -69,8 +69,12 @@ def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
         scope = "LOCALHOST"
     general = discovery = ""
     if scope in ("LOCALHOST", "OFF"):
-        # On this machine a datagram may be as large as UDP has it: a picture in 15 of them takes a quarter less time.
-        general = "<General><AllowMulticast>false</AllowMulticast><MaxMessageSize>65500B</MaxMessageSize></General>"
+        # On this machine a datagram may be as large as UDP has it, and a fragment as large as a datagram: a picture is
+        # 15 of them instead of 700 in 70, which takes half the time.
+        general = (
+            "<General><AllowMulticast>false</AllowMulticast>"
+            "<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
+        )
     if scope == "OFF":
         discovery = f"<ParticipantIndex>none</ParticipantIndex><Tag>ros_discovery_off_{os.getpid()}</Tag>"
     elif scope != "SYSTEM_DEFAULT":
@@ -81,7 +85,7 @@ def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
         discovery += f"<SPDPInterval>{_ANNOUNCE_EVERY}</SPDPInterval>"
         discovery += "<InitialLocatorPruneDelay>inf</InitialLocatorPruneDelay><Peers>"
         discovery += "".join(f"<Peer address={quoteattr(peer)}/>" for peer in ["localhost", *peers]) + "</Peers>"
-    # A 640x480 image is 700 fragments: the default receive buffer (1 MB) loses some when the reader is busy.
+    # Two 640x480 images fill the default receive buffer (1 MB): it loses some when the reader is busy.
     buffers = '<Internal><SocketReceiveBufferSize max="8MB"/><SocketSendBufferSize max="4MB"/></Internal>'
     discovery = f"<Discovery>{discovery}</Discovery>" if discovery else ""
     written = f'<CycloneDDS><Domain id="any">{general}{discovery}{buffers}</Domain></CycloneDDS>'

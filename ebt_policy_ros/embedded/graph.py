@@ -88,8 +88,7 @@ class Graph:
         self._writer.write(serialize(message))
 
     def _listen(self) -> None:
-        while (taken := self._reader.take()) is not None:
-            message = deserialize(taken[0], _TYPE)
+        while (message := self._reader.take(lambda raw: deserialize(raw, _TYPE))) is not None:
             self._heard[message.gid.data.tobytes()] = message.node_entities_info_seq
 
     def nodes(self) -> list[tuple[str, str]]:

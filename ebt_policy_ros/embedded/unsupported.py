@@ -19,15 +19,17 @@ class UnsupportedMemberError(UnsupportedError, AttributeError):
     """Something of a class of rclpy that the embedded subset does not have; hasattr() says False."""
 
 
-def member_getattr(owner: str, *names: str) -> Callable[[Any, str], Any]:
-    """`__getattr__` for class `owner`: `names`, which rclpy has and the subset has not, are named in the error."""
+class UnsupportedMember:
+    """In the body of a class: what rclpy has by this name and the subset has not; whoever asks for it is told so.
 
-    def __getattr__(self: Any, name: str) -> Any:
-        if name in names:
-            raise UnsupportedMemberError(str(unsupported(f"{owner}.{name}")))
-        raise AttributeError(f"{owner!r} has no attribute {name!r}")
+    Not ``__getattr__``: that makes every access to every attribute slower.
+    """
 
-    return __getattr__
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._what = f"{owner.__name__}.{name}"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        raise UnsupportedMemberError(str(unsupported(self._what)))
 
 
 def module_getattr(module: str, submodules: tuple[str, ...] = ()) -> Callable[[str], Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ebt_policy_ros.resources import find_resource
+
 from .conftest import Graph, Peer
 
 pytestmark = pytest.mark.graph
@@ -46,8 +48,9 @@ def world(monkeypatch: pytest.MonkeyPatch, start_peer: Callable[..., Peer]) -> W
         (SUBNET, LOCALHOST),
         ({LOCALHOST_ONLY: "1", RANGE: "OFF"}, LOCALHOST),
         ({RANGE: "NONSENSE"}, LOCALHOST),
+        ({**LOCALHOST, "CYCLONEDDS_URI": f"file://{find_resource('config/cyclonedds.xml').resolve()}"}, LOCALHOST),
     ],
-    ids=["localhost-subnet", "subnet-localhost", "localhost_only", "nonsense"],
+    ids=["localhost-subnet", "subnet-localhost", "localhost_only", "nonsense", "our_file"],
 )
 def test_processes_of_one_machine_find_each_other(
     request: pytest.FixtureRequest, world: World, first: dict[str, str], second: dict[str, str]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ebt_policy_ros.embedded.services import ServiceEndpoints, read_body, with_header
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMember, module_getattr
 
 from .exceptions import InvalidHandle
 from .task import Future
@@ -17,7 +17,8 @@ from .task import Future
 class Client:
     """Made by Node.create_client; the answer comes through the executor that spins the node."""
 
-    __getattr__ = member_getattr("Client", "configure_introspection", "handle")
+    configure_introspection = UnsupportedMember()
+    handle = UnsupportedMember()
 
     def __init__(
         self,
@@ -95,10 +96,10 @@ class Client:
         self._endpoints.close()
 
     def _take(self) -> Callable[[], Any] | None:
-        taken = self._endpoints.reader.take()
+        taken = self._endpoints.reader.take(bytes)
         if taken is None:
             return None
-        client, sequence, response = read_body(taken[0], self.srv_type.Response, only_for=self._client_id)
+        client, sequence, response = read_body(taken, self.srv_type.Response, only_for=self._client_id)
 
         def deliver() -> None:
             if client != self._client_id:

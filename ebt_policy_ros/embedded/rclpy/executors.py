@@ -15,6 +15,7 @@ from typing import Any
 from ebt_policy_ros.embedded.dds import WaitSet
 from ebt_policy_ros.embedded.unsupported import module_getattr
 
+from .callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from .subscription import _Call
 from .task import Future, Task
 from .utilities import get_default_context
@@ -36,6 +37,31 @@ class ConditionReachedException(Exception):
     """What the executor was to wait for has happened."""
 
 
+_ROS_GROUPS = (ReentrantCallbackGroup, MutuallyExclusiveCallbackGroup)
+
+
+class _Grouped:
+    """Entities that may run together or not at all."""
+
+    __slots__ = ("any", "others", "readers")
+
+    def __init__(self, entity: Any) -> None:
+        self.any = entity
+        self.readers: dict[int, Any] = {}
+        """Handle to wait for -> entity."""
+        self.others: list[Any] = []
+        """What is asked, not waited for: timers and guard conditions."""
+
+
+class _Work:
+    """A plain callback of an entity, its data taken."""
+
+    __slots__ = ("call", "entity")
+
+    def __init__(self, call: Callable[[], Any], entity: Any) -> None:
+        self.call, self.entity = call, entity
+
+
 class Executor:
     """Base of the executors; nodes are added and removed at any time, from any thread."""
 
@@ -52,8 +78,8 @@ class Executor:
         self._is_shutdown = False
         self._is_stale = True
         self._waitset: WaitSet | None = None
-        self._readers: dict[int, Any] = {}
-        self._others: list[Any] = []
+        self._grouped: list[_Grouped] = []
+        self._handles: set[int] = set()
         self._ready: deque[Any] = deque()
         self._tasks: list[Task] = []
         self._busy = 0
@@ -155,16 +181,20 @@ class Executor:
             if not self._is_stale:
                 return
             self._is_stale = False
-            self._readers, self._others = {}, []
-            for node in self._nodes:
-                for entity in node._rcl_entities():
-                    handle = getattr(entity, "_wait_handle", None)
-                    if handle is None:
-                        self._others.append(entity)
-                    else:
-                        self._readers[handle] = entity
+            groups: dict[int, _Grouped] = {}
+            for entity in (entity for node in self._nodes for entity in node._rcl_entities()):
+                group = entity.callback_group
+                # Groups of ROS's own kinds allow all of their callbacks or none.
+                grouped = groups.setdefault(id(group if type(group) in _ROS_GROUPS else entity), _Grouped(entity))
+                handle = getattr(entity, "_wait_handle", None)
+                if handle is None:
+                    grouped.others.append(entity)
+                else:
+                    grouped.readers[handle] = entity
+            self._grouped = list(groups.values())
+            self._handles = {handle for grouped in self._grouped for handle in grouped.readers}
 
-    def _next_task(self, timeout_sec: float | None, is_reached: Callable[[], bool]) -> Task:
+    def _next_task(self, timeout_sec: float | None, is_reached: Callable[[], bool]) -> Task | _Work:
         """The next piece of work, its data already taken; raises Timeout, Shutdown or ConditionReached."""
         until = None if timeout_sec is None or timeout_sec < 0 else time.monotonic_ns() + int(timeout_sec * 1e9)
         has_waited = False
@@ -184,6 +214,8 @@ class Executor:
             has_waited = True
 
     def _waiting_task(self) -> Task | None:
+        if not self._tasks:
+            return None
         with self._lock:
             self._tasks = [task for task in self._tasks if not task.done() and not task.cancelled()]
             for task in self._tasks:
@@ -191,7 +223,7 @@ class Executor:
                     return task
         return None
 
-    def _ready_task(self) -> Task | None:
+    def _ready_task(self) -> Task | _Work | None:
         while self._ready:
             entity = self._ready.popleft()
             if not entity.callback_group.beginning_execution(entity):
@@ -206,16 +238,35 @@ class Executor:
                 return self._task_of(entity, work)
         return None
 
-    def _task_of(self, entity: Any, work: Any) -> Task:
-        if isinstance(work, _Call) and iscoroutinefunction(work.callback):
-            task = Task(work.callback, work.arguments, executor=self)
-        else:
-            task = Task(work, executor=self)
+    def _task_of(self, entity: Any, work: Any) -> Task | _Work:
+        is_call = isinstance(work, _Call)
+        if not iscoroutinefunction(work.callback if is_call else work):
+            return _Work(work, entity)
+        task = Task(work.callback, work.arguments, executor=self) if is_call else Task(work, executor=self)
         task._on_finished = lambda: entity.callback_group.ending_execution(entity)  # type: ignore[attr-defined]
         return task
 
-    def _run(self, task: Task) -> None:
-        """One step of a task; a coroutine that is not through stays with the executor."""
+    def _run(self, task: Task | _Work) -> None:
+        """A callback, or one step of a task; a coroutine that is not through stays with the executor."""
+        if isinstance(task, _Work):
+            self._run_work(task)
+        else:
+            self._run_task(task)
+
+    def _run_work(self, work: _Work) -> None:
+        self._local.is_running = True
+        with self._idle:
+            self._busy += 1
+        try:
+            work.call()
+        finally:
+            self._local.is_running = False
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+            work.entity.callback_group.ending_execution(work.entity)
+
+    def _run_task(self, task: Task) -> None:
         is_over = True
         self._local.is_running = True
         with self._idle:
@@ -250,18 +301,23 @@ class Executor:
     def _wait_for_work(self, until_ns: int | None) -> None:
         self._refresh()
         limits = [] if until_ns is None else [until_ns - time.monotonic_ns()]
-        open_others = [entity for entity in self._others if self.can_execute(entity)]
-        for entity in open_others:
-            if entity._is_ready():
-                limits.append(0)
-            elif hasattr(entity, "_wait_ns") and (left := entity._wait_ns()) is not None:
-                limits.append(left)
+        free = [grouped for grouped in self._grouped if self.can_execute(grouped.any)]
+        for grouped in free:
+            for entity in grouped.others:
+                if entity._is_ready():
+                    limits.append(0)
+                elif hasattr(entity, "_wait_ns") and (left := entity._wait_ns()) is not None:
+                    limits.append(left)
         assert self._waitset is not None
-        readers = self._readers
-        self._waitset.attach_only({handle for handle, entity in readers.items() if self.can_execute(entity)})
+        are_all_free = len(free) == len(self._grouped)
+        self._waitset.attach_only(
+            self._handles if are_all_free else {handle for grouped in free for handle in grouped.readers}
+        )
         triggered = self._waitset.wait(min(limits) if limits else None)
-        self._ready.extend(entity for entity in open_others if entity._is_ready())
-        self._ready.extend(entity for handle, entity in readers.items() if handle in triggered)
+        for grouped in free:
+            self._ready.extend(entity for entity in grouped.others if entity._is_ready())
+        for grouped in free:
+            self._ready.extend(entity for handle, entity in grouped.readers.items() if handle in triggered)
 
     def __enter__(self) -> Executor:
         return self
@@ -301,7 +357,7 @@ class MultiThreadedExecutor(Executor):
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="ros_executor")
         self._errors: deque[BaseException] = deque()
 
-    def _run_in_pool(self, task: Task) -> None:
+    def _run_in_pool(self, task: Task | _Work) -> None:
         try:
             self._run(task)
         except BaseException as error:  # handed to the spinning thread, whatever it is

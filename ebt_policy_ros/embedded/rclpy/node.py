@@ -10,7 +10,7 @@ from rcl_interfaces.msg import Log, ParameterEvent
 
 from ebt_policy_ros.embedded import console, names
 from ebt_policy_ros.embedded.arguments import parse
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMember, module_getattr
 
 from ._node_entities import NodeEntities
 from ._node_graph import NodeGraph, NodeNameNonExistentError  # noqa: F401  # rclpy.node is where users find it
@@ -41,7 +41,9 @@ from .utilities import get_default_context
 class Node(NodeEntities, NodeParameters, NodeGraph):
     """A node of the ROS graph; owns its publishers, subscriptions, services, clients, timers and parameters."""
 
-    __getattr__ = member_getattr("Node", "handle", "waitables", "remove_waitable")
+    handle = UnsupportedMember()
+    waitables = UnsupportedMember()
+    remove_waitable = UnsupportedMember()
 
     def __init__(
         self,

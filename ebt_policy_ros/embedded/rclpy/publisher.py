@@ -6,7 +6,7 @@ from typing import Any
 
 from ebt_policy_ros.embedded.dds import Writer
 from ebt_policy_ros.embedded.message_store import serialize
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMember, module_getattr
 
 from .duration import Duration
 from .exceptions import InvalidHandle, RCLError
@@ -15,7 +15,7 @@ from .exceptions import InvalidHandle, RCLError
 class Publisher:
     """Made by Node.create_publisher."""
 
-    __getattr__ = member_getattr("Publisher", "handle")
+    handle = UnsupportedMember()
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class Publisher:
     def publish(self, msg: Any) -> None:
         """Sends a message of the publisher's type, or CDR bytes; RuntimeError after shutdown or destruction."""
         if isinstance(msg, self.msg_type):
-            sample = serialize(msg)
+            sample: bytes | bytearray = serialize(msg)
         elif isinstance(msg, bytes):
-            sample = bytearray(msg.ljust((len(msg) + 3) & ~3, b"\x00"))
+            sample = msg.ljust((len(msg) + 3) & ~3, b"\x00")
         else:
             raise TypeError(f"Expected {self.msg_type}, got {type(msg)}")
         if self._writer.is_closed:

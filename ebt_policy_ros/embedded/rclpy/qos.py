@@ -6,7 +6,7 @@ from enum import Enum, EnumMeta, IntEnum
 from typing import Any
 from warnings import warn
 
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMemberError, module_getattr, unsupported
 
 from .duration import Duration
 
@@ -41,7 +41,10 @@ class InvalidQoSProfileException(Exception):
 class _PolicyMeta(EnumMeta):
     """Names the members that newer releases have and the subset has not."""
 
-    __getattr__ = member_getattr("QoSPolicyEnum", "BEST_AVAILABLE")
+    def __getattr__(cls, name: str) -> Any:
+        if name == "BEST_AVAILABLE":
+            raise UnsupportedMemberError(str(unsupported(f"{cls.__name__}.{name}")))
+        raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
 
 
 class QoSPolicyEnum(IntEnum, metaclass=_PolicyMeta):

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ebt_policy_ros.embedded.services import ServiceEndpoints, read_body, with_header
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMember, module_getattr
 
 
 class Service:
     """Made by Node.create_service; `callback(request, response)` returns the response."""
 
-    __getattr__ = member_getattr("Service", "configure_introspection", "handle")
+    configure_introspection = UnsupportedMember()
+    handle = UnsupportedMember()
 
     def __init__(
         self,
@@ -42,10 +43,10 @@ class Service:
         self._endpoints.close()
 
     def _take(self) -> Callable[[], Any] | None:
-        taken = self._endpoints.reader.take()
+        taken = self._endpoints.reader.take(bytes)
         if taken is None:
             return None
-        client, sequence, request = read_body(taken[0], self.srv_type.Request)
+        client, sequence, request = read_body(taken, self.srv_type.Request)
 
         if inspect.iscoroutinefunction(self.callback):
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from ebt_policy_ros.embedded.dds import Reader
 from ebt_policy_ros.embedded.message_store import deserialize
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMember, module_getattr
 
 
 class Subscription:
     """Made by Node.create_subscription; the executor takes and decodes, one message a callback."""
 
-    __getattr__ = member_getattr("Subscription", "handle")
+    handle = UnsupportedMember()
 
     def __init__(
         self,
@@ -48,12 +48,11 @@ class Subscription:
         self._reader.close()
 
     def _take(self) -> Any:
-        taken = self._reader.take()
-        if taken is None:
-            return None
-        message = taken[0] if self.raw else deserialize(taken[0], self.msg_type._type_name)
-        callback = self.callback
-        return _Call(callback, message)
+        message = self._reader.take(bytes if self.raw else self._read)
+        return None if message is None else _Call(self.callback, message)
+
+    def _read(self, raw: memoryview) -> Any:
+        return deserialize(raw, self.msg_type._type_name)
 
 
 class _Call:

@@ -8,7 +8,7 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rosgraph_msgs.msg import Clock as ClockMessage
 
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMember, module_getattr
 
 from ._clock_type import ClockType
 from .clock import ROSClock
@@ -23,7 +23,9 @@ USE_SIM_TIME_NAME = "use_sim_time"
 class TimeSource:
     """Declares use_sim_time on the node and subscribes to /clock as long as it is true."""
 
-    __getattr__ = member_getattr("TimeSource", "attach_node", "detach_node", "clock_callback")
+    attach_node = UnsupportedMember()
+    detach_node = UnsupportedMember()
+    clock_callback = UnsupportedMember()
 
     def __init__(self, *, node: Any) -> None:
         self._node = weakref.ref(node)

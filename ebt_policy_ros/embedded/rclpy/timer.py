@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ebt_policy_ros.embedded.unsupported import member_getattr, module_getattr
+from ebt_policy_ros.embedded.unsupported import UnsupportedMember, module_getattr
 
 from .clock import Clock, ClockChange, JumpThreshold, ROSClock, TimeJump
 from .duration import Duration
@@ -16,7 +16,7 @@ from .exceptions import InvalidHandle, ROSInterruptException
 class Timer:
     """Calls back every `timer_period_ns` of its clock; calls that were missed are skipped, the phase is kept."""
 
-    __getattr__ = member_getattr("Timer", "handle")
+    handle = UnsupportedMember()
 
     def __init__(
         self,
