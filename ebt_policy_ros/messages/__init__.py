@@ -11,6 +11,7 @@ from ebt_policy_ros.messages.kinematics import ToolChain, ToolKinematics, ToolSe
 from ebt_policy_ros.messages.markers import PlanMarkers
 from ebt_policy_ros.messages.stamps import read_stamp_ns, set_duration_ns, set_stamp_ns
 from ebt_policy_ros.messages.trajectory import TrajectoryReading, read_trajectory, trajectory_message
+from ebt_policy_ros.messages.trajectory_cdr import trajectory_cdr
 
 __all__ = [
     "PlanMarkers",
@@ -27,5 +28,6 @@ __all__ = [
     "read_trajectory",
     "set_duration_ns",
     "set_stamp_ns",
+    "trajectory_cdr",
     "trajectory_message",
 ]

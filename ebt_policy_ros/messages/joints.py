@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ def read_joint_state(message: Any, joint_names: Sequence[str]) -> JointReading:
     positions = _numbers(message, "position")
     if len(positions) != len(names):
         raise MessageError(f"joint state: {len(names)} names but {len(positions)} positions")
-    where = [_only_index(names, wanted) for wanted in joint_names]
+    where = _places(tuple(names), tuple(joint_names))
     wanted_positions = positions[where]
     if not np.isfinite(wanted_positions).all():
         bad = int(np.argmin(np.isfinite(wanted_positions)))
@@ -82,7 +83,12 @@ def _numbers(message: Any, field: str) -> Floats:
     return numbers
 
 
-def _only_index(names: list[str], wanted: str) -> int:
+@functools.lru_cache(maxsize=16)
+def _places(names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
+    return [_only_index(names, name) for name in wanted]
+
+
+def _only_index(names: tuple[str, ...], wanted: str) -> int:
     count = names.count(wanted)
     if count == 0:
         raise MessageError(f"joint state: joint '{wanted}' is missing; the message has {', '.join(names[:20])}")

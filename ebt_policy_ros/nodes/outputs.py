@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from rclpy.serialization import deserialize_message
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -20,7 +21,7 @@ from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.core.hand import hand_goal
 from ebt_policy_ros.core.settings import RobotSettings
 from ebt_policy_ros.core.types import SafeChunk
-from ebt_policy_ros.messages import trajectory_message
+from ebt_policy_ros.messages import trajectory_cdr, trajectory_message
 
 HAND_HZ = 50.0
 """How often the hand's command is looked at for a GripperCommand."""
@@ -64,16 +65,35 @@ class Output(abc.ABC):
         return {}
 
 
+def _is_read_as(message: Any, serialised: bytes) -> bool:
+    """Whether the middleware reads these bytes as this message."""
+    try:
+        return bool(deserialize_message(serialised, type(message)) == message)
+    except Exception:  # noqa: BLE001 - whatever a middleware raises for bytes that it does not understand
+        return False
+
+
 class TrajectoryTopic(Output):
     """A JointTrajectory for a joint_trajectory_controller."""
 
     def __init__(self, node: Any, publish: Publish, topic: str, joints: Sequence[str]) -> None:
         self._node, self._joints = node, joints
         self._publisher = publish(JointTrajectory, topic, 1)
+        self._as_bytes: bool | None = None
 
     def send(self, chunk: SafeChunk) -> None:
-        """Publishes it; nothing leaves while the node is not active."""
-        self._publisher.publish(trajectory_message(chunk, JointTrajectory, JointTrajectoryPoint, self._joints))
+        """Publishes it; nothing leaves while the node is not active.
+
+        The first as a message. If this ROS reads ``trajectory_cdr`` as that very message, all others go out as bytes:
+        that takes a tenth of the time.
+        """
+        if self._as_bytes:
+            self._publisher.publish(trajectory_cdr(chunk, self._joints))
+            return
+        message = trajectory_message(chunk, JointTrajectory, JointTrajectoryPoint, self._joints)
+        self._publisher.publish(message)
+        if self._as_bytes is None:
+            self._as_bytes = _is_read_as(message, trajectory_cdr(chunk, self._joints))
 
     def destroy(self) -> None:
         """Takes the publisher off the graph."""

@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_typestore
 
 from ebt_policy_ros.core.cycle import Cycle, Event, History, State
 from ebt_policy_ros.core.errors import MessageError
-from ebt_policy_ros.core.types import ActionChunk
-from ebt_policy_ros.messages import PlanMarkers, ToolChain, read_trajectory, trajectory_message
+from ebt_policy_ros.core.types import SAFETY_KEY, ActionChunk, SafeChunk
+from ebt_policy_ros.messages import PlanMarkers, ToolChain, read_trajectory, trajectory_cdr, trajectory_message
 from ebt_policy_ros.messages.markers import energy_colour
 from ebt_policy_ros.messages.status import cycle_level, cycle_values, diagnostic_array, read_history, read_values
 
 from .safe_chunks import JOINTS, safe_chunk
+
+ROS = get_typestore(Stores.ROS2_JAZZY)
+"""Reads CDR by itself."""
 
 
 def stamp() -> SimpleNamespace:
@@ -66,6 +70,37 @@ def test_nothing_but_a_safe_chunk_becomes_a_trajectory() -> None:
     unsafe = ActionChunk(0, 50_000_000, JOINTS, np.zeros((4, 7)))
     with pytest.raises(TypeError, match="SafeChunk"):
         trajectory_message(unsafe, trajectory_class, point_class)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="SafeChunk"):
+        trajectory_cdr(unsafe)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("joints", [None, *(JOINTS[:count] for count in range(1, 7)), (JOINTS[5], JOINTS[0])])
+@pytest.mark.parametrize("num_points", [2, 33])
+def test_the_bytes_of_a_trajectory_are_read_as_its_message(joints: tuple[str, ...] | None, num_points: int) -> None:
+    chunk = safe_chunk(num_points=num_points)
+    message = ROS.deserialize_cdr(trajectory_cdr(chunk, joints), "trajectory_msgs/msg/JointTrajectory")
+    expected = trajectory_message(chunk, trajectory_class, point_class, joints)
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == divmod(chunk.start_ns, 10**9)
+    assert (message.header.frame_id, list(message.joint_names)) == ("", expected.joint_names)
+    assert len(message.points) == num_points
+    for point, wanted in zip(message.points, expected.points, strict=True):
+        for field in ("positions", "velocities", "accelerations", "effort"):
+            np.testing.assert_array_equal(getattr(point, field), getattr(wanted, field))
+        assert vars(wanted.time_from_start) == {
+            "sec": point.time_from_start.sec,
+            "nanosec": point.time_from_start.nanosec,
+        }
+
+
+@pytest.mark.parametrize("length", range(1, 9))
+def test_names_of_any_length_leave_the_numbers_where_they_belong(length: int) -> None:
+    names = ("j" * length, "Gelenk_\u00fc")
+    zeros = np.zeros((2, 2))
+    chunk = SafeChunk(1, names, np.array([0.0, 1.5]), zeros + 0.25, zeros, zeros, SAFETY_KEY)
+    message = ROS.deserialize_cdr(trajectory_cdr(chunk), "trajectory_msgs/msg/JointTrajectory")
+    assert tuple(message.joint_names) == names
+    assert [point.positions.tolist() for point in message.points] == [[0.25, 0.25]] * 2
+    assert (message.points[1].time_from_start.sec, message.points[1].time_from_start.nanosec) == (1, 500_000_000)
 
 
 def broken(**changes: Any) -> Any:

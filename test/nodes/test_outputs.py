@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,6 @@ def test_a_hand_with_an_action_is_told_where_it_goes(
 
 
 def test_positions_are_those_of_the_trajectory_in_force(robot: RobotSettings) -> None:
-    from types import SimpleNamespace
 
     from ebt_policy_ros.core.safety import Admitted, SafetyStage
     from ebt_policy_ros.core.settings import SafetySettings
@@ -186,7 +186,7 @@ def test_positions_are_those_of_the_trajectory_in_force(robot: RobotSettings) ->
     assert sent == []
     first = moved(second, MotionState.at_rest(HOME), 0.3)
     second_start = second + 400_000_000
-    second_chunk = moved(second_start, first.sample(first.next_point_ns(second_start)), -0.2)
+    second_chunk = moved(second_start, first.next_point(second_start)[1], -0.2)
     stream.send(first)
     stream.send(second_chunk)  # to come: the first is in force until then
     stream.tick(second + 200_000_000)
@@ -204,3 +204,38 @@ def test_positions_are_those_of_the_trajectory_in_force(robot: RobotSettings) ->
     stream.forget()  # the clock jumped
     stream.tick(end_ns + 100)
     assert len(sent) == number
+
+
+@pytest.mark.parametrize("reads", ["alike", "otherwise", "not at all"])
+def test_bytes_are_sent_only_where_they_are_read_as_the_message(
+    ros: None, robot: RobotSettings, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    import rclpy.serialization
+    from trajectory_msgs.msg import JointTrajectory
+
+    from ebt_policy_ros.core.safety import SafetyStage
+    from ebt_policy_ros.core.settings import SafetySettings
+    from ebt_policy_ros.core.types import MotionState, Splice
+    from ebt_policy_ros.nodes import outputs
+
+    def misread(raw: bytes, kind: type) -> Any:
+        if reads == "not at all":
+            raise RuntimeError("not enough memory in the buffer stream")
+        return kind()
+
+    if reads != "alike":
+        monkeypatch.setattr(outputs, "deserialize_message", misread)
+    targets = HOME + np.linspace(0.0, 0.02, 4)[:, None]
+    made = SafetyStage(robot, SafetySettings(), 50_000_000).make(
+        targets, 0, Splice.at_once(0, MotionState.at_rest(HOME))
+    )
+    sent: list[Any] = []
+    publisher = SimpleNamespace(publish=sent.append)
+    output = outputs.TrajectoryTopic(SimpleNamespace(), lambda *_: publisher, "joint_trajectory", robot.joint_names)
+    for _ in range(3):
+        output.send(made.chunk)  # type: ignore[union-attr]
+    assert [type(item) for item in sent] == [JointTrajectory, *[bytes if reads == "alike" else JointTrajectory] * 2]
+    if reads == "alike":
+        assert rclpy.serialization.deserialize_message(sent[1], JointTrajectory) == sent[0]
+    else:
+        assert sent[1] == sent[2] == sent[0]
