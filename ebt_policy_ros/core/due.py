@@ -66,20 +66,20 @@ class Due:
         """Whether pictures of now are worth encoding before a plan asks for them."""
         return self._ahead_ns > 0 and (self._next_ns is None or self._next_ns - now.ros_ns <= self._ahead_ns)
 
-    def is_now(self, stamp_ns: int, now: Instant, buffer: ObservationBuffer) -> bool:
-        """Whether a round is wanted from the observation of ``stamp_ns``: it is new, the time has come, and no other
-        camera's picture of that moment is worth waiting for."""
+    def is_now(self, stamp_ns: int, now: Instant) -> bool:
+        """Whether a round is wanted from the observation of ``stamp_ns``: it is new, and the time has come."""
         is_new = self._planned_stamp_ns is None or stamp_ns > self._planned_stamp_ns
-        return is_new and self.may_be(now) and not self._waits(now, buffer)
+        return is_new and self.may_be(now)
+
+    def waits(self, now: Instant, buffer: ObservationBuffer) -> bool:
+        """Whether the time has come, but another camera's picture of this moment is worth waiting for."""
+        if not self.may_be(now) or not buffer.awaits_picture(now):
+            return False
+        if self._waiting_ns is None:
+            self._waiting_ns = now.steady_ns
+        return now.steady_ns - self._waiting_ns < self._wait_ns
 
     @property
     def waits_for_camera(self) -> bool:
         """Whether a plan is due and waits for one more picture."""
         return self._waiting_ns is not None
-
-    def _waits(self, now: Instant, buffer: ObservationBuffer) -> bool:
-        if not buffer.awaits_picture(now):
-            return False
-        if self._waiting_ns is None:
-            self._waiting_ns = now.steady_ns
-        return now.steady_ns - self._waiting_ns < self._wait_ns

@@ -7,6 +7,7 @@ more than it computes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ebt_policy_ros.core.errors import SafetyError
@@ -15,7 +16,6 @@ from ebt_policy_ros.core.limits import (
     BrakingLimit,
     StepLimit,
     VelocityLimit,
-    braking_velocity,
     usable_acceleration,
 )
 from ebt_policy_ros.core.settings import JointSettings
@@ -36,6 +36,10 @@ class JointMotion:
         self.acceleration = usable_acceleration(joint, step_s)
         """[rad/s^2 or m/s^2] what it accelerates and brakes with, at most the joint's limit."""
         self._change = self.acceleration * step_s
+        # Inside of these it can brake whatever it does within the other limits.
+        longest = self._velocity * (self._velocity / (2.0 * self.acceleration) + step_s)
+        margin = longest + (self._velocity + self._change) * self._half_s
+        self._low, self._high = joint.lower + margin, joint.upper - margin
         self._limits: tuple[StepLimit, ...] = (
             VelocityLimit(joint, step_s),
             BrakingLimit(joint, step_s),
@@ -53,12 +57,23 @@ class JointMotion:
         b >= h; far away the joint arrives with deceleration to spare.
         """
         positions, velocities, clamps = [position], [velocity], dict[str, int]()
-        gentle, half_s, reaction_s = CATCH_UP * self.acceleration, self._half_s, self._reaction_s
-        for knot in range(1, len(reference)):
-            left = reference[knot - 1] - position - (velocity - rates[knot - 1]) * half_s
-            closing = braking_velocity(abs(left), gentle, reaction_s)
-            wanted = rates[knot] + (closing if left > 0.0 else -closing)
-            if not self._may(position, velocity, wanted):
+        half_s, change, fastest, low, high = self._half_s, self._change, self._velocity, self._low, self._high
+        gentle = CATCH_UP * self.acceleration
+        slowest = gentle * self._reaction_s
+        squared, steep = slowest * slowest, 2.0 * gentle
+        # Written out, since calls would cost more than what they do: ``braking_velocity`` of what is left, and whether
+        # any limit minds. At most knots none does.
+        for ahead, rate_before, rate in zip(reference, rates, rates[1:], strict=False):
+            left = ahead - position - (velocity - rate_before) * half_s
+            if left > 0.0:
+                wanted = rate + (math.sqrt(squared + steep * left) - slowest)
+            else:
+                wanted = rate - (math.sqrt(squared - steep * left) - slowest)
+            if not (
+                -change <= wanted - velocity <= change
+                and -fastest <= wanted <= fastest
+                and (low < position < high or self._can_brake(position, velocity, wanted))
+            ):
                 wanted = self._bounded(position, velocity, wanted, clamps)
             position, velocity = position + (velocity + wanted) * half_s, wanted
             positions.append(position)
@@ -84,18 +99,14 @@ class JointMotion:
             positions.append(position)
             velocities.append(velocity)
 
-    def _may(self, position: float, velocity: float, wanted: float) -> bool:
-        """Whether no limit minds ``wanted``, told without square roots; that is so at most knots."""
-        if not -self._change <= wanted - velocity <= self._change:
-            return False
+    def _can_brake(self, position: float, velocity: float, wanted: float) -> bool:
+        """Whether BrakingLimit allows ``wanted``, told without square roots."""
         drift = velocity * self._half_s
-        if wanted >= 0.0:
-            speed, left, other = wanted, self._upper - position - drift, position - self._lower + drift
-        else:
-            speed, left, other = -wanted, position - self._lower + drift, self._upper - position - drift
-        # As BrakingLimit has it: what braking takes fits into what is left, and nothing is outside already.
-        fits = speed * (speed / (2.0 * self.acceleration) + self._step_s) <= left
-        return fits and speed <= self._velocity and other >= 0.0 and self._lower < position < self._upper
+        below, above = position - self._lower + drift, self._upper - position - drift
+        speed, room, behind = (wanted, above, below) if wanted >= 0.0 else (-wanted, below, above)
+        # What braking takes fits into what is left, and nothing is outside already.
+        fits = speed * (speed / (2.0 * self.acceleration) + self._step_s) <= room
+        return fits and behind >= 0.0 and self._lower < position < self._upper
 
     def _bounded(self, position: float, velocity: float, wanted: float, clamps: dict[str, int]) -> float:
         """The velocity at the next knot as near to ``wanted`` as the limits allow; adds to the counts."""

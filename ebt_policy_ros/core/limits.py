@@ -105,7 +105,7 @@ class PositionLimit(TargetLimit):
         self._lower, self._upper = robot.per_joint("lower"), robot.per_joint("upper")
 
     def judge(self, targets: Floats, running: Floats) -> Verdict:
-        clipped = np.clip(targets, self._lower, self._upper)
+        clipped = np.minimum(np.maximum(targets, self._lower), self._upper)
         return Verdict(clipped, clipped != targets, refuses=False)
 
     def allowed(self, joint: int) -> str:

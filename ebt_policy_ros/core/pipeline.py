@@ -115,6 +115,7 @@ class Pipeline:
             return replace(plan, decision=decide(plan.evidence, plan.memory, self.settings.retry))
         observation = self._normaliser.normalise_observation(seen)
         with self._lock:
+            self._schedule.advance(now.ros_ns)  # what is written down now need not be when the command is due
             before = self._recent.scores_before(seen.stamp_ns, self._uncertainty.window_s)
             start = self._recent.warm_start(seen.stamp_ns) if self.settings.minimise.warm_start else None
         frozen = next_row(seen.stamp_ns, self.settings.period_ns, now.ros_ns) if start is not None else 0
@@ -296,15 +297,17 @@ class Pipeline:
 
     def is_due(self, now: Instant) -> bool:
         """Whether a round of ``think`` and ``act`` is wanted now; cheap, to be asked at every tick."""
+        with self._lock:
+            has_cause = self._retry_requested or self._due.lacking is not None
+            if self._memory.given_up or (not has_cause and self._due.waits(now, self._buffer)):
+                return False
         seen = self._buffer.observe(now)
         with self._lock:
-            if self._memory.given_up:
-                return False
             if isinstance(seen, Unavailable):
                 return (seen.lack, seen.sources) != self._due.lacking
             if self._retry_requested or self._due.lacking is not None:
                 return True
-            return self._due.is_now(seen.stamp_ns, now, self._buffer)
+            return self._due.is_now(seen.stamp_ns, now)
 
     @property
     def waits_for_camera(self) -> bool:
@@ -315,7 +318,7 @@ class Pipeline:
         """What can be done before the next plan is due: encode the pictures with which it may begin, when that is soon.
         On the model thread, while nothing is due. Changes no plan, only how soon it is there."""
         with self._lock:
-            self._schedule.advance(now.ros_ns)  # what is written down now need not be when a command is due
+            self._schedule.advance(now.ros_ns)
             if self._memory.given_up or not self._due.is_soon(now):
                 return
         self._minimiser.encode_ahead(self._buffer.newest_images())

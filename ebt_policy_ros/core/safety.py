@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import SafetyError, ShapeError
 from ebt_policy_ros.core.joint_motion import JointMotion
@@ -68,6 +67,7 @@ class SafetyStage:
         self._period_ns = period_ns
         self._rest_ns = round(settings.rest_s * 1e9)
         self._velocity = robot.per_joint("velocity")
+        self._lower, self._upper = robot.per_joint("lower"), robot.per_joint("upper")
         reaction_s = max(settings.blend_s, self._step_s)
         self._motions = [JointMotion(joint, self._step_s, reaction_s) for joint in robot.joints]
         self.acceleration = np.array([motion.acceleration for motion in self._motions])
@@ -135,15 +135,16 @@ class SafetyStage:
                     for chunk in np.flatnonzero(clamps[limit.name]):
                         refused[chunk] = refused[chunk] or self._refusal(limit, offending[chunk], current[chunk])
             current = verdict.targets
-        past = np.clip(past, self._robot.per_joint("lower"), self._robot.per_joint("upper"))
+        past = np.minimum(np.maximum(past, self._lower), self._upper)
         return np.concatenate([past, current], axis=1), clamps, refused
 
     def follow(self, targets: Floats, delay_ns: int, positions: Floats, velocities: Floats) -> PlannedMotion:
         """Plans from states (B, D) along finite targets (B, H, D), row 0 meant for ``delay_ns`` after the start."""
-        grid_ns, along_positions, along_velocities = self._reference(targets, delay_ns)
-        num_steps = max(1, -(-grid_ns[-1] // self._step_ns))
-        offsets_ns = np.arange(num_steps + 1) * self._step_ns
-        reference = _along(offsets_ns, np.array(grid_ns), along_positions, along_velocities)
+        half_ns = self._period_ns / 2.0
+        last_ns = delay_ns + (targets.shape[1] - 1) * self._period_ns
+        num_steps = max(1, -(-last_ns // self._step_ns))
+        at = (np.arange(num_steps + 1) * self._step_ns - delay_ns) / half_ns
+        reference = _along(at, half_ns * 1e-9, *self._reference(targets))
         # Joint by joint: (D, N) lists of every chunk, and the states they begin from.
         chunks = zip(*(part.swapaxes(1, 2).tolist() for part in reference), strict=True)
         states = zip(positions.tolist(), velocities.tolist(), strict=True)
@@ -154,25 +155,29 @@ class SafetyStage:
             ]
         )
 
-    def _reference(self, targets: Floats, delay_ns: int) -> tuple[list[int], Floats, Floats]:
-        """Times [ns from the start] (M,) twice a period, and the chunk's own positions and velocities (B, M, D) there.
+    def _reference(self, targets: Floats) -> tuple[Floats, Floats]:
+        """The chunk's own positions and velocities (B, M, D), twice a period.
 
         Row velocities are central differences, within the velocity limit; two parabolas join row to row in position
         and velocity: with dp = q' - q - u T, dv = u' - u, h = T / 2 the first has a = dp / h^2 - dv / (2 h).
         """
         period_s, half_s = self._period_ns * 1e-9, self._period_ns * 0.5e-9
-        rates = np.gradient(targets, period_s, axis=1) if targets.shape[1] > 1 else np.zeros_like(targets)
-        rates = np.clip(rates, -self._velocity, self._velocity)
-        gap = targets[:, 1:] - targets[:, :-1] - rates[:, :-1] * period_s
-        bend = gap / half_s**2 - (rates[:, 1:] - rates[:, :-1]) / (2.0 * half_s)
+        rates = np.zeros_like(targets)
+        if targets.shape[1] > 1:
+            rates[:, 1:-1] = (targets[:, 2:] - targets[:, :-2]) / (2.0 * period_s)
+            rates[:, 0], rates[:, -1] = targets[:, 1] - targets[:, 0], targets[:, -1] - targets[:, -2]
+            rates[:, :: max(1, rates.shape[1] - 1)] /= period_s
+        rates = np.minimum(np.maximum(rates, -self._velocity), self._velocity)
+        begun = rates[:, :-1]
+        gap = targets[:, 1:] - targets[:, :-1] - begun * period_s
+        bend = gap / half_s**2 - (rates[:, 1:] - begun) / (2.0 * half_s)
         num_chunks, num_rows, num_joints = targets.shape
-        along_positions = np.empty((num_chunks, 2 * num_rows - 1, num_joints))
-        along_velocities = np.empty_like(along_positions)
-        along_positions[:, 0::2], along_velocities[:, 0::2] = targets, rates
-        along_positions[:, 1::2] = targets[:, :-1] + rates[:, :-1] * half_s + bend * (half_s**2 / 2.0)
-        along_velocities[:, 1::2] = rates[:, :-1] + bend * half_s
-        grid_ns = [delay_ns + half * self._period_ns // 2 for half in range(2 * num_rows - 1)]
-        return grid_ns, along_positions, along_velocities
+        positions = np.empty((num_chunks, 2 * num_rows - 1, num_joints))
+        velocities = np.empty_like(positions)
+        positions[:, 0::2], velocities[:, 0::2] = targets, rates
+        positions[:, 1::2] = targets[:, :-1] + begun * half_s + bend * (half_s**2 / 2.0)
+        velocities[:, 1::2] = begun + bend * half_s
+        return positions, velocities
 
     def _admit(
         self, planned: PlannedMotion, splice: Splice, clamps: Mapping[str, Floats], rest_ns: int = 0
@@ -182,19 +187,20 @@ class SafetyStage:
         for counts in (clamps, planned.clamps):
             for name, numbers in counts.items():
                 counted[name] = counted.get(name, 0) + int(numbers[0])
-        states = smoothed(planned.positions[0], planned.velocities[0], splice.knot, self._step_s)
         begin_ns = splice.knot_ns - splice.start_ns
-        offsets_ns = [begin_ns + knot * self._step_ns for knot in range(len(states.positions))]
+        smooth = smoothed(planned.positions[0], planned.velocities[0], splice.knot, self._step_s)
+        offsets_ns = begin_ns + np.arange(smooth.shape[1]) * self._step_ns
         if begin_ns > 0:
-            offsets_ns = [0, *offsets_ns]
-            states = MotionState(*(np.vstack(pair) for pair in zip(splice.start, states, strict=True)))
+            offsets_ns = np.concatenate([[0], offsets_ns])
+            smooth = np.concatenate([np.array(splice.start)[:, None], smooth], axis=1)
         if rest_ns > 0:
-            offsets_ns.append(offsets_ns[-1] + rest_ns)
-            states = MotionState(*(np.vstack([part, part[-1:]]) for part in states))
+            offsets_ns = np.concatenate([offsets_ns, offsets_ns[-1:] + rest_ns])
+            smooth = np.concatenate([smooth, smooth[:, -1:]], axis=1)
+        states = MotionState(*smooth)
         chunk = SafeChunk(
             start_ns=splice.start_ns,
             joint_names=self._robot.joint_names,
-            times_s=np.array(offsets_ns) * 1e-9,
+            times_s=offsets_ns * 1e-9,
             positions=states.positions,
             velocities=states.velocities,
             accelerations=states.accelerations,
@@ -217,13 +223,11 @@ class SafetyStage:
 def _together(chunks: list[list[tuple[list[float], list[float], dict[str, int]]]]) -> PlannedMotion:
     """Plans of every joint of every chunk as arrays: those that rest sooner rest on."""
     most = max(len(positions) for joints in chunks for positions, _, _ in joints)
-    shape = (len(chunks), len(chunks[0]), most)
-    positions, velocities = np.empty(shape), np.zeros(shape)
+    positions = np.array([[knots + [knots[-1]] * (most - len(knots)) for knots, _, _ in joints] for joints in chunks])
+    velocities = np.array([[rates + [0.0] * (most - len(rates)) for _, rates, _ in joints] for joints in chunks])
     clamps: dict[str, Floats] = {}
     for place, joints in enumerate(chunks):
-        for joint, (knots, rates, counts) in enumerate(joints):
-            positions[place, joint, : len(knots)], positions[place, joint, len(knots) :] = knots, knots[-1]
-            velocities[place, joint, : len(rates)] = rates
+        for _, _, counts in joints:
             for name, number in counts.items():
                 clamps.setdefault(name, np.zeros(len(chunks)))[place] += number
     return PlannedMotion(positions.swapaxes(1, 2), velocities.swapaxes(1, 2), clamps)
@@ -241,28 +245,30 @@ def planned_before(knot: MotionState, step_s: float) -> tuple[Floats, Floats]:
     return knot.positions + ahead, knot.velocities + knot.accelerations * (step_s / 2.0)
 
 
-def smoothed(positions: Floats, velocities: Floats, knot: MotionState, step_s: float) -> MotionState:
-    """Plans (..., N, D), averaged at every knot over the step before it: (..., N + 1, D), from ``knot`` (..., D) to
-    rest."""
-    after = np.concatenate([positions[..., 1:, :], positions[..., -1:, :]], axis=-2)
-    rates = np.concatenate([velocities[..., 1:, :], velocities[..., -1:, :]], axis=-2)
-    mean = (positions + after) / 2.0 - (rates - velocities) * (step_s / 12.0)
-    averages = (mean, (velocities + rates) / 2.0, (rates - velocities) / step_s)
-    parts = zip(knot, averages, strict=True)
-    return MotionState(*(np.concatenate([first[..., None, :], part], axis=-2) for first, part in parts))
+def smoothed(positions: Floats, velocities: Floats, knot: MotionState, step_s: float) -> Floats:
+    """Plans (..., N, D), averaged at every knot over the step before it: positions, velocities and accelerations
+    (3, ..., N + 1, D), from ``knot`` (..., D) to rest."""
+    *axes, num_knots, num_joints = positions.shape
+    smooth = np.empty((3, *axes, num_knots + 1, num_joints))
+    smooth[..., 0, :] = knot
+    after, rates = np.empty_like(positions), np.empty_like(velocities)
+    after[..., :-1, :], after[..., -1, :] = positions[..., 1:, :], positions[..., -1, :]
+    rates[..., :-1, :], rates[..., -1, :] = velocities[..., 1:, :], velocities[..., -1, :]
+    change = rates - velocities
+    smooth[0, ..., 1:, :] = (positions + after) / 2.0 - change * (step_s / 12.0)
+    smooth[1, ..., 1:, :] = (velocities + rates) / 2.0
+    smooth[2, ..., 1:, :] = change / step_s
+    return smooth
 
 
-def _along(
-    offsets_ns: NDArray[np.int64], grid_ns: NDArray[np.int64], positions: Floats, velocities: Floats
-) -> tuple[Floats, Floats]:
-    """Reference positions and velocities (B, N, D) at N times: on the parabolas between the grid's, straight on
-    outside."""
-    last = len(grid_ns) - 1
-    left = np.clip(np.searchsorted(grid_ns, offsets_ns, side="right") - 1, 0, last)
-    right = np.minimum(left + 1, last)
-    since_s = ((offsets_ns - grid_ns[left]) * 1e-9)[:, None]
-    inside = (since_s >= 0.0) & (left < last)[:, None]
-    step_s = np.where(left < last, (grid_ns[right] - grid_ns[left]) * 1e-9, 1.0)[:, None]
+def _along(at: Floats, step_s: float, positions: Floats, velocities: Floats) -> tuple[Floats, Floats]:
+    """Positions and velocities (B, N, D) at N places, counted in steps of those given (B, M, D): on the parabolas
+    between them, straight on outside."""
+    bends = np.zeros_like(velocities)
+    bends[:, :-1] = velocities[:, 1:] - velocities[:, :-1]
+    left = np.minimum(np.maximum(np.floor(at), 0.0), len(velocities[0]) - 1.0)
+    since = (at - left)[:, None]
+    left = left.astype(np.intp)
     begun = velocities[:, left]
-    reached = np.where(inside, begun + (velocities[:, right] - begun) / step_s * since_s, begun)
-    return positions[:, left] + (begun + reached) * (since_s / 2.0), reached
+    reached = begun + bends[:, left] * np.maximum(since, 0.0)
+    return positions[:, left] + (begun + reached) * (since * (step_s / 2.0)), reached

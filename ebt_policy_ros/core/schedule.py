@@ -43,10 +43,11 @@ class Schedule:
         self._settings = settings
         self._joint_names = robot.joint_names
         self._period_ns = period_ns
-        self._largest_deviation = robot.per_kind(settings.max_deviation_rad, settings.max_deviation_m)
         self._free = np.ones(len(robot.joints), dtype=bool)  # joints that nothing but the command should stop
         if robot.gripper_index is not None:
             self._free[robot.gripper_index] = False
+        deviation = robot.per_kind(settings.max_deviation_rad, settings.max_deviation_m)
+        self._largest_deviation = np.where(self._free, deviation, np.inf)
         self._chunks: deque[SafeChunk] = deque()
         self._path: deque[PathPoint] = deque(maxlen=max(2, round(settings.path_s * 1e9) // period_ns))
         self._recorded_ns: int | None = None
@@ -86,10 +87,10 @@ class Schedule:
         if running is None:
             return None if measured is None else Splice.at_once(start_ns, MotionState.at_rest(measured.positions))
         deviation = self._deviation(measured, now_ns) if measured is not None else ""
-        begin, knot_ns = running.sample(start_ns), start_ns
+        begin = knot = running.sample(start_ns)
+        knot_ns = start_ns
         if begin.velocities.any() or begin.accelerations.any():
-            knot_ns = running.next_point_ns(start_ns)
-        knot = running.sample(knot_ns)
+            knot_ns, knot = running.next_point(start_ns)
         if knot_ns - start_ns < NEAR_NS:
             start_ns, begin = knot_ns, knot
         if measured is not None and deviation:
@@ -185,14 +186,14 @@ class Schedule:
         commands = []
         for command in map(self.command_at, stamps):
             if command is not None:
-                if (np.abs(measured.positions - command.positions) <= largest)[self._free].all():
+                if (np.abs(measured.positions - command.positions) <= largest).all():
                     return ""  # near enough to one of them, as it mostly is to the first
                 commands.append(command.positions)
         if not commands:
             return ""
         low, high = np.min(commands, axis=0), np.max(commands, axis=0)
         off = np.maximum(np.maximum(low - measured.positions, measured.positions - high), 0.0)
-        excess = np.where(self._free, off / largest, 0.0)
+        excess = off / largest
         joint = int(np.argmax(excess))
         if excess[joint] <= 1.0:
             return ""

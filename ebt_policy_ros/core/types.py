@@ -23,8 +23,11 @@ Pixels = NDArray[np.uint8]
 
 def as_floats(name: str, values: object, shape: tuple[int | None, ...]) -> Floats:
     """A read-only float64 copy of ``values`` with ``shape`` (None: any size on that axis); finite or ShapeError."""
-    array = np.array(values, dtype=np.float64)
-    if len(array.shape) != len(shape) or any(w is not None and w != s for w, s in zip(shape, array.shape, strict=True)):
+    try:
+        array = np.array(values, dtype=np.float64)
+    except ValueError as error:
+        raise ShapeError(f"{name}: expected numbers in rows of equal length ({error})") from error
+    if array.shape != shape and not _fits(array.shape, shape):
         wanted = tuple("any" if w is None else w for w in shape)
         raise ShapeError(f"{name}: expected shape {wanted}, got {array.shape}")
     if not np.isfinite(array).all():
@@ -32,6 +35,12 @@ def as_floats(name: str, values: object, shape: tuple[int | None, ...]) -> Float
         raise ShapeError(f"{name}: expected finite numbers, got {array[where]} at index {where}")
     array.setflags(write=False)
     return array
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    if len(shape) != len(wanted):
+        return False
+    return all(size is None or size == have for size, have in zip(wanted, shape, strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +206,7 @@ class SafeChunk:
                 f"{sizes[2]} velocities, {sizes[3]} accelerations"
             )
         is_resting = not self.velocities[-1].any() and not self.accelerations[-1].any()
-        if self.times_s[0] < 0.0 or (np.diff(self.times_s) <= 0.0).any() or not is_resting:
+        if self.times_s[0] < 0.0 or (self.times_s[1:] <= self.times_s[:-1]).any() or not is_resting:
             raise ShapeError("safe chunk: expected strictly increasing times from 0 on and rest at the last point")
 
     def __reduce__(self) -> NoReturn:
@@ -214,7 +223,7 @@ class SafeChunk:
         if time_s <= self.times_s[0] or time_s >= self.times_s[-1]:
             end = 0 if time_s <= self.times_s[0] else -1
             return MotionState(self.positions[end], self.velocities[end], self.accelerations[end])
-        right = int(np.searchsorted(self.times_s, time_s, side="right"))
+        right = int(self.times_s.searchsorted(time_s, side="right"))
         left = right - 1
         since_s = time_s - self.times_s[left]
         begin, start = self.accelerations[left], self.velocities[left]
@@ -224,11 +233,15 @@ class SafeChunk:
         positions = self.positions[left] + (start + (2.0 * begin + accelerations) * (since_s / 6.0)) * since_s
         return MotionState(positions, velocities, accelerations)
 
-    def next_point_ns(self, stamp_ns: int) -> int:
-        """The time of the first point at or after ``stamp_ns`` [ns, ROS time]; that itself after the last one."""
-        points_ns = self.start_ns + np.round(self.times_s * 1e9).astype(np.int64)
-        index = int(np.searchsorted(points_ns, stamp_ns, side="left"))
-        return int(points_ns[index]) if index < len(points_ns) else stamp_ns
+    def next_point(self, stamp_ns: int) -> tuple[int, MotionState]:
+        """The first point at or after ``stamp_ns``: when [ns, ROS time], and its state. After the last one: now, at
+        rest."""
+        points_ns = np.rint(self.times_s * 1e9)
+        index = int(points_ns.searchsorted(stamp_ns - self.start_ns))
+        if index == len(points_ns):
+            return stamp_ns, self.sample(stamp_ns)
+        state = MotionState(self.positions[index], self.velocities[index], self.accelerations[index])
+        return self.start_ns + int(points_ns[index]), state
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,14 +261,10 @@ class Splice:
     """Why the motion starts anew from the measured positions; empty when it continues the running command."""
 
     def __post_init__(self) -> None:
-        shape: tuple[int | None, ...] = (None,)
+        num_joints = len(self.start.positions)
         for name in ("start", "knot"):
-            state = getattr(self, name)
-            checked = []
-            for part, values in zip(state._fields, state, strict=True):
-                checked.append(as_floats(f"splice {name} {part}", values, shape))
-                shape = checked[-1].shape
-            object.__setattr__(self, name, MotionState(*checked))
+            rows = as_floats(f"splice {name}", getattr(self, name), (3, num_joints))
+            object.__setattr__(self, name, MotionState(*rows))
         if self.knot_ns < self.start_ns:
             raise ShapeError(f"splice: expected a knot at or after the start, got {self.knot_ns - self.start_ns} ns")
 

@@ -14,6 +14,9 @@ TICK_S = 0.05
 """Longest wait between two looks at the pipeline [s, steady time]: a silent source is noticed without any input."""
 SHORT_TICK_S = 0.005
 """The same while a plan that is due waits for one more picture, which may be lost."""
+SETTLE_S = 0.002
+"""How long a picture is left alone before it is encoded ahead [s, steady time]: others that were taken with it are on
+their way, and would otherwise wait for the interpreter while the encoder is being started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class Worker:
     def _work(self) -> None:
         now = self._now()
         if not self._pipeline.is_due(now):
+            if self._wake.wait(SETTLE_S):
+                return  # to look again, at once
             ahead_ns = time.monotonic_ns()
             self._pipeline.look_ahead(now)
             self._ahead_ns = ahead_ns, time.monotonic_ns()

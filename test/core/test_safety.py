@@ -154,7 +154,7 @@ def test_a_hundred_thousand_chunks_break_no_limit() -> None:
         planned = stage().follow(judged, delay_ns, positions, velocities)
         for limit, by in worst_planned(planned).items():
             assert by <= TOLERANCES[limit], (limit, by)
-        states = smoothed(planned.positions, planned.velocities, knots, STEP_S)
+        states = MotionState(*smoothed(planned.positions, planned.velocities, knots, STEP_S))
         assert_safe(np.arange(states.positions.shape[1]) * STEP_S, states, knots)
         for name, numbers in [*counts.items(), *planned.clamps.items()]:
             clamped[name] = clamped.get(name, 0) + int(numbers.sum())
@@ -250,7 +250,7 @@ def test_a_chunk_within_the_limits_is_reproduced(delay_ns: int) -> None:
     )
     whole = stage().make(demonstration, 0, at_rest(demonstration[0]))
     assert isinstance(whole, Admitted)
-    knot_ns = whole.chunk.next_point_ns(-delay_ns)
+    knot_ns, _ = whole.chunk.next_point(-delay_ns)
     splice = Splice(-delay_ns, whole.chunk.sample(-delay_ns), knot_ns, whole.chunk.sample(knot_ns))
     made = stage().make(demonstration, 0, splice)
     assert isinstance(made, Admitted)

@@ -55,9 +55,11 @@ def test_a_safe_chunk_has_linear_acceleration_between_its_points() -> None:
     for since in (0.25, 0.5, 0.75):
         state = chunk.sample(10**9 + round(since * 1e9))
         np.testing.assert_allclose([part[0] for part in state], [since**3 / 6, since**2 / 2, since], atol=1e-12)
-    assert [chunk.next_point_ns(stamp) for stamp in (0, 10**9, 10**9 + 1, 5 * 10**9)] == [
+    assert [chunk.next_point(stamp)[0] for stamp in (0, 10**9, 10**9 + 1, 5 * 10**9)] == [
         10**9,
         10**9,
         2 * 10**9,
         5 * 10**9,
     ]
+    assert [float(part[0]) for part in chunk.next_point(10**9 + 1)[1]] == [1 / 6, 0.5, 1.0]
+    assert [float(part[0]) for part in chunk.next_point(5 * 10**9)[1]] == [5 / 6, 0.0, 0.0]
