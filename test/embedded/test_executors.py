@@ -347,3 +347,35 @@ def test_raw_messages(graph: Graph, make: str) -> None:
     graph.spin_until(lambda: heard, "the bytes")
     assert isinstance(heard[0], bytes)
     assert deserialize_message(heard[0], String) == message
+
+
+def test_a_group_of_ones_own_decides_for_every_callback(graph: Graph) -> None:
+    from rclpy.callback_groups import CallbackGroup
+
+    class Choosy(CallbackGroup):
+        """Runs only what is allowed."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.allowed: list[Any] = []
+
+        def can_execute(self, entity: Any) -> bool:
+            return entity in self.allowed
+
+        def beginning_execution(self, entity: Any) -> bool:
+            return True
+
+        def ending_execution(self, entity: Any) -> None:
+            pass
+
+    node, group, ticks = graph.node("choosy"), Choosy(), {"one": 0, "other": 0}
+
+    def tick(name: str) -> None:
+        ticks[name] += 1
+
+    one, other = (node.create_timer(0.01, lambda name=name: tick(name), callback_group=group) for name in ticks)
+    group.allowed.append(other)
+    graph.spin_until(lambda: ticks["other"] >= 3, "the one that may")
+    assert ticks["one"] == 0
+    group.allowed.append(one)
+    graph.spin_until(lambda: ticks["one"] >= 1, "the one that might not")
