@@ -363,6 +363,10 @@ def _lag_ns(image: _Image, others: deque[_Image]) -> int:
 
 def _newest_set(images: dict[str, tuple[_Image, ...]], skew_ns: int) -> dict[str, _Image] | None:
     """The set with the newest newest stamp such that all lie within the skew of it; of each camera the newest."""
+    last = {camera: history[-1] for camera, history in images.items()}
+    ends = [image.stamp_ns for image in last.values()]
+    if max(ends) - min(ends) <= skew_ns:
+        return last
     stamps = {camera: [image.stamp_ns for image in history] for camera, history in images.items()}
     for newest in sorted({stamp for history in stamps.values() for stamp in history}, reverse=True):
         chosen = {}
