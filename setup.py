@@ -47,7 +47,7 @@ BASELINES = ["diffusers>=0.30"]  # schedulers of the Diffusion Policy baseline, 
 DATA = ["pyarrow>=14,<23", "av>=12", "h5py>=3.8", "matplotlib>=3.5"]
 KINEMATICS = ["pin>=2.7"]  # Pinocchio; the newest that goes with numpy 1.26 is 2.7, ROS 2's package is newer
 ONNX = ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"]  # on a GPU onnxruntime-gpu in place of the last
-CHECKS = ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
+CHECKS = ["pytest>=7", "pytest-xdist>=3.3", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
 TESTS = [*BASELINES, *DATA, *KINEMATICS, *ONNX, *CHECKS]
 
 setup(
