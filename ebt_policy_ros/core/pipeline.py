@@ -305,9 +305,7 @@ class Pipeline:
         with self._lock:
             if isinstance(seen, Unavailable):
                 return (seen.lack, seen.sources) != self._due.lacking
-            if self._retry_requested or self._due.lacking is not None:
-                return True
-            return self._due.is_now(seen.stamp_ns, now)
+            return has_cause or self._due.is_now(seen.stamp_ns, now)
 
     @property
     def waits_for_camera(self) -> bool:

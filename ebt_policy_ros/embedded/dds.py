@@ -94,9 +94,11 @@ _set_status_mask = _function("dds_set_status_mask", _entity, _entity, ctypes.c_u
 _status_changes = _function("dds_get_status_changes", _entity, _entity, ctypes.POINTER(ctypes.c_uint32))
 
 
-def _checked(code: int, action: str) -> int:
+def _checked(code: int, action: str, entity: Any = None) -> int:
+    """The code of a call; its failure says which action it was, and on whose topic."""
     if code < 0:
-        raise DDSException(code, f"Occurred while trying to {action}")
+        topic = "" if entity is None else f" {entity.topic.name}"
+        raise DDSException(code, f"Occurred while trying to {action}{topic}")
     return code
 
 
@@ -189,9 +191,7 @@ class Writer(_Endpoint):
             container = _Sample(ctypes.cast(sample, ctypes.c_void_p), size)
         else:
             container = _Sample(ctypes.addressof((ctypes.c_char * size).from_buffer(sample)), size)
-        code = _write(self.handle, ctypes.byref(container))
-        if code < 0:
-            raise DDSException(code, f"Occurred while trying to write on {self._dds.topic.name}")
+        _checked(_write(self.handle, ctypes.byref(container)), "write on", self._dds)
 
     def matched(self) -> list[int]:
         """Instance handles of the readers that hear this writer."""
@@ -225,11 +225,8 @@ class Reader(_Endpoint):
         """
         data, info, sample = _serdata(), _Info(), _Sample()
         while not self.is_closed:
-            taken = _take(self.handle, ctypes.byref(data), 1, ctypes.byref(info), _ANY)
-            if taken == 0:
+            if _checked(_take(self.handle, ctypes.byref(data), 1, ctypes.byref(info), _ANY), "take on", self._dds) == 0:
                 return None
-            if taken < 0:
-                raise DDSException(taken, f"Occurred while trying to take on {self._dds.topic.name}")
             try:
                 if info.is_valid:
                     size = _size_of(data)

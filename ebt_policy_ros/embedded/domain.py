@@ -70,7 +70,7 @@ def configuration(environment: Mapping[str, str], *, multicast: bool) -> str:
     general = discovery = ""
     if scope in ("LOCALHOST", "OFF"):
         # On this machine a datagram may be as large as UDP has it, and a fragment as large as a datagram: a picture is
-        # 15 of them instead of 700 in 70, which takes half the time.
+        # 15 of them instead of 700 in 65, which takes less time.
         general = (
             "<General><AllowMulticast>false</AllowMulticast>"
             "<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"

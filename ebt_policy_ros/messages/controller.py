@@ -158,10 +158,6 @@ class TrajectoryController:
         """(D,) [rad, m] to command at ``now_ns``: what runs, and then its end."""
         return self._spline.sample(now_ns).positions.copy()
 
-    def velocities(self, now_ns: int) -> Floats:
-        """(D,) [rad/s, m/s] of the command at ``now_ns``."""
-        return self._spline.sample(now_ns).velocities.copy()
-
     # --- rules ----------------------------------------------------------------------------------------------------
     def _check_names(self, joint_names: Sequence[str]) -> tuple[str, ...]:
         names = tuple(joint_names)

@@ -32,15 +32,16 @@ def trajectory_cdr(chunk: SafeChunk, joints: Sequence[str] | None = None) -> byt
 
 def _head(start_ns: int, names: Sequence[str], num_points: int) -> bytes:
     """Header, joint names, and how many points follow; ends where the first number of the first point begins."""
-    head = bytearray(struct.pack("<iI", *divmod(start_ns, SECOND_NS)))
-    for text in ("", None, *names):  # the frame, which is empty, then the list of names
-        head += bytes(-len(head) % 4)
-        if text is None:
-            head += struct.pack("<I", len(names))
-        else:
-            head += struct.pack("<I", len(text.encode()) + 1) + text.encode() + b"\0"
-    head += bytes(-len(head) % 4) + struct.pack("<II", num_points, len(names))
-    return bytes(head) + bytes(-len(head) % 8)
+    frame = struct.pack("<iI", *divmod(start_ns, SECOND_NS)) + _string("")
+    joints = struct.pack("<I", len(names)) + b"".join(map(_string, names))
+    head = frame + joints + struct.pack("<II", num_points, len(names))
+    return head + bytes(-len(head) % 8)
+
+
+def _string(text: str) -> bytes:
+    """With its length before it, and filled up to a multiple of four, where whatever follows here begins."""
+    raw = text.encode() + b"\0"
+    return struct.pack("<I", len(raw)) + raw + bytes(-len(raw) % 4)
 
 
 def _points(chunk: SafeChunk, columns: Sequence[int]) -> bytes:

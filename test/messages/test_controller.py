@@ -76,8 +76,8 @@ def test_linear_without_velocities_and_cubic_with_them():
     cubic.accept(**trajectory())
     assert linear.sample(10 * SECOND + SECOND // 4)[0] == pytest.approx(0.25)
     assert cubic.sample(10 * SECOND + SECOND // 4)[0] == pytest.approx(3 / 16 - 2 / 64)
-    assert cubic.velocities(10 * SECOND + SECOND // 2)[0] == pytest.approx(1.5)
-    assert cubic.velocities(12 * SECOND).tolist() == [0.0, 0.0]
+    assert cubic.running.sample(10 * SECOND + SECOND // 2).velocities[0] == pytest.approx(1.5)
+    assert cubic.running.sample(12 * SECOND).velocities.tolist() == [0.0, 0.0]
 
 
 def test_a_cubic_with_constant_acceleration_is_that_parabola():
@@ -149,10 +149,10 @@ def test_a_new_trajectory_replaces_the_running_one_at_once_and_keeps_its_velocit
     controller = make_controller()
     controller.accept(**trajectory())
     now = 10 * SECOND + SECOND // 2
-    position, velocity = controller.sample(now), controller.velocities(now)
+    position, velocity = controller.sample(now), controller.running.sample(now).velocities
     controller.accept(**trajectory(start_ns=11 * SECOND, now_ns=now))
     assert controller.sample(now) == pytest.approx(position)
-    assert controller.velocities(now) == pytest.approx(velocity)
+    assert controller.running.sample(now).velocities == pytest.approx(velocity)
     assert controller.sample(11 * SECOND) == pytest.approx([0.0, 1.0])
     assert controller.num_accepted == 2
 

@@ -165,7 +165,6 @@ def test_a_hand_with_an_action_is_told_where_it_goes(
 
 
 def test_positions_are_those_of_the_trajectory_in_force(robot: RobotSettings) -> None:
-
     from ebt_policy_ros.core.safety import Admitted, SafetyStage
     from ebt_policy_ros.core.settings import SafetySettings
     from ebt_policy_ros.core.types import MotionState, Splice

@@ -56,10 +56,16 @@ class _Grouped:
 class _Work:
     """A plain callback of an entity, its data taken."""
 
-    __slots__ = ("call", "entity")
+    __slots__ = ("_call", "_entity")
 
     def __init__(self, call: Callable[[], Any], entity: Any) -> None:
-        self.call, self.entity = call, entity
+        self._call, self._entity = call, entity
+
+    def run(self) -> None:
+        try:
+            self._call()
+        finally:
+            self._entity.callback_group.ending_execution(self._entity)
 
 
 class Executor:
@@ -247,38 +253,27 @@ class Executor:
         return task
 
     def _run(self, task: Task | _Work) -> None:
-        """A callback, or one step of a task; a coroutine that is not through stays with the executor."""
-        if isinstance(task, _Work):
-            self._run_work(task)
-        else:
-            self._run_task(task)
-
-    def _run_work(self, work: _Work) -> None:
         self._local.is_running = True
         with self._idle:
             self._busy += 1
         try:
-            work.call()
+            if isinstance(task, _Work):
+                task.run()
+            else:
+                self._step(task)
         finally:
             self._local.is_running = False
             with self._idle:
                 self._busy -= 1
                 self._idle.notify_all()
-            work.entity.callback_group.ending_execution(work.entity)
 
-    def _run_task(self, task: Task) -> None:
+    def _step(self, task: Task) -> None:
+        """One step of a task; a coroutine that is not through stays with the executor."""
         is_over = True
-        self._local.is_running = True
-        with self._idle:
-            self._busy += 1
         try:
             task()
             is_over = task.done() or task.cancelled()
         finally:
-            self._local.is_running = False
-            with self._idle:
-                self._busy -= 1
-                self._idle.notify_all()
             finished = getattr(task, "_on_finished", None)
             if is_over and finished is not None:
                 task._on_finished = None  # type: ignore[attr-defined]
