@@ -46,7 +46,9 @@ BASELINES = ["diffusers>=0.30"]  # schedulers of the Diffusion Policy baseline, 
 # Parquet, video, HDF5 and charts. pyarrow 26 refuses numpy 1.26, which robosuite needs, without telling pip.
 DATA = ["pyarrow>=14,<23", "av>=12", "h5py>=3.8", "matplotlib>=3.5"]
 KINEMATICS = ["pin>=2.7"]  # Pinocchio; the newest that goes with numpy 1.26 is 2.7, ROS 2's package is newer
-ONNX = ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"]  # on a GPU onnxruntime-gpu in place of the last
+EXPORT = ["onnx>=1.16", "onnxscript>=0.5"]
+ONNX = [*EXPORT, "onnxruntime>=1.18"]
+ONNX_GPU = [*EXPORT, "onnxruntime-gpu[cuda,cudnn]>=1.21"]  # never beside onnxruntime: both are one Python package
 CHECKS = ["pytest>=7", "pytest-xdist>=3.3", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8", "import-linter>=2"]
 TESTS = [*BASELINES, *DATA, *KINEMATICS, *ONNX, *CHECKS]
 
@@ -79,6 +81,7 @@ setup(
         "data": DATA,
         "kinematics": KINEMATICS,
         "onnx": ONNX,
+        "onnx-gpu": ONNX_GPU,
         "train": [*SIMULATION, *BASELINES, "tqdm>=4", "scipy>=1.7"],  # scipy: k-means of familiar observations
         "test": TESTS,
     },

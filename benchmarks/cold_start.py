@@ -12,9 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.reported import reported
 
-def main(model: str, runtime: str, device: str) -> None:
-    """Starts, thinks, says what it took."""
+
+@reported("cold_start")
+def main(model: str, runtime: str, device: str) -> int:
+    """Starts, thinks, says what it took; returns the exit status."""
     began_s = time.perf_counter()
     from ebt_policy_ros.assemble import assemble_all, load_robot
     from ebt_policy_ros.cli.bench_contestants import pictures
@@ -40,6 +43,7 @@ def main(model: str, runtime: str, device: str) -> None:
 
         told["device_memory_mb"] = round(torch.cuda.max_memory_reserved() / 1e6)
     print(json.dumps(told))
+    return 0
 
 
 def largest_kb() -> int:
@@ -49,4 +53,4 @@ def largest_kb() -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    raise SystemExit(main(*sys.argv[1:4]))

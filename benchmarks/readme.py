@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.curve import TARGET, Run, in_words, load_runs, summary
 from benchmarks.matrix import Matrix, load_latency
-from benchmarks.table import measured, table
+from benchmarks.table import measured, table, three_digits
 from ebt_policy_ros.core.errors import EbtPolicyError
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -37,12 +37,14 @@ def write_results(matrix: Matrix, results: Path, readme: Path, pictures: Sequenc
 
 
 def _latency(latency: Mapping[str, Any]) -> str:
-    sampler, whole = latency["ratios"], latency["ratios_camera_to_chunk"]
+    def pair(kind: str) -> str:
+        return " and ".join(three_digits(latency[kind][name]) for name in ("ddpm100", "ddim16"))
+
     machine = f"{latency['processor']}, {latency['settings']['device']}, one process"
     return (
-        f"Against EBT's two steps the sampler takes {sampler['ddpm100']:.3g} times as long with DDPM-100 and "
-        f"{sampler['ddim16']:.3g} times with DDIM-16; from camera to chunk, encoders and all, "
-        f"{whole['ddpm100']:.3g} and {whole['ddim16']:.3g} times ({machine}; "
+        f"Against EBT's two steps the samplers of DDPM-100 and DDIM-16 take {pair('ratios')} times as long; without "
+        f"the energy of the result, which they do not have, {pair('ratios_unscored')}; from camera to chunk, encoders "
+        f"and all, {pair('ratios_camera_to_chunk')} ({machine}; "
         f"`ebt-policy bench --model {latency['model']} --json out.json`)."
     )
 

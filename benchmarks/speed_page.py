@@ -20,6 +20,7 @@ LABELS = {
     "ebt2": "**EBT, 2 steps**",
     "ebt4": "EBT, 4 steps",
     "ebt8": "EBT, 8 steps",
+    "ebt2_unscored": "EBT, 2 steps alone",
     "ebt2_judged": "EBT, 2 steps, judged by the critic",
     "ebt2_plain": "the same by modules and autograd",
     "ddpm100": "Diffusion, DDPM-100",
@@ -70,8 +71,8 @@ def runtimes(told: Table) -> Iterator[str]:
     told = {runtime: told[runtime] for runtime in RUNTIMES if runtime in told}
     columns = [(runtime, starts) for runtime, by_starts in told.items() for starts in sorted(by_starts, key=int)]
     yield (
-        "**From the encoded observation to the chunk** (with the energy of the result), by runtime and candidates in "
-        "one batch:"
+        "**From the encoded observation to the chunk** (with the energy of the result, but for *2 steps alone*), by "
+        "runtime and candidates in one batch:"
     )
     yield ""
     yield "| | " + " | ".join(f"{runtime}, {starts}" for runtime, starts in columns) + " |"
@@ -80,9 +81,10 @@ def runtimes(told: Table) -> Iterator[str]:
         cells = [_cell(told[runtime][starts]["sampler"], name) for runtime, starts in columns]
         if any(cells):
             yield f"| {label} | " + " | ".join(cell or "-" for cell in cells) + " |"
-    for name in ("ddpm100", "ddim16"):
-        ratios = [_ratio(told[runtime][starts]["sampler"], name) for runtime, starts in columns]
-        yield f"| {LABELS[name]} / EBT, 2 steps | " + " | ".join(ratios) + " |"
+    for own, words in (("ebt2_unscored", "EBT, 2 steps alone"), ("ebt2", "EBT, 2 steps")):
+        for name in ("ddpm100", "ddim16"):
+            ratios = [_ratio(told[runtime][starts]["sampler"], name, own) for runtime, starts in columns]
+            yield f"| {LABELS[name]} / {words} | " + " | ".join(ratios) + " |"
     yield ""
     yield "**From pictures to the chunk**, everything that the node publishes of it included, one candidate:"
     yield ""
@@ -112,15 +114,16 @@ def scaled(told: Table, words: str, gflops: float) -> Iterator[str]:
     yield f"**By {words}** (torch, one candidate, random weights):"
     yield ""
     yield (
-        f"| {words} | EBT, 2 steps | its floor | DDPM-100 | DDIM-16 | DDPM-100 / EBT | DDIM-16 / EBT | "
-        "pictures to chunk, EBT | weights [MB] |"
+        f"| {words} | EBT, 2 steps | its floor | 2 steps alone | DDPM-100 | DDIM-16 | DDPM-100 / EBT, / alone | "
+        "DDIM-16 / EBT, / alone | pictures to chunk, EBT | weights [MB] |"
     )
-    yield "|---" * 9 + "|"
+    yield "|---" * 10 + "|"
     for label, row in sorted(told.items(), key=lambda entry: int(entry[0].rstrip("M"))):
         own = row["sampler"]
         floor_ms = 5 * 2 * row["mega_macs_per_pass"] * 1e6 / (gflops * 1e9) * 1e3
-        times = [own["ebt2"]["p50"], floor_ms, own["ddpm100"]["p50"], own["ddim16"]["p50"]]
-        ratios = [_ratio(own, "ddpm100"), _ratio(own, "ddim16")]
+        others = (own[name]["p50"] for name in ("ebt2_unscored", "ddpm100", "ddim16"))
+        times = [own["ebt2"]["p50"], floor_ms, *others]
+        ratios = [f"{_ratio(own, name)}, {_ratio(own, name, 'ebt2_unscored')}" for name in ("ddpm100", "ddim16")]
         ends = [three_digits(row["camera"]["ebt2"]["p50"]), three_digits(row["memory_mb"])]
         yield f"| {label} | " + " | ".join([*map(three_digits, times), *ratios, *ends]) + " |"
     yield ""
@@ -165,5 +168,5 @@ def _cell(times: Table, name: str) -> str:
     return three_digits(times[name]["p50"]) if name in times else ""
 
 
-def _ratio(times: Table, name: str) -> str:
-    return three_digits(times[name]["p50"] / times["ebt2"]["p50"]) if name in times else "-"
+def _ratio(times: Table, name: str, own: str = "ebt2") -> str:
+    return three_digits(times[name]["p50"] / times[own]["p50"]) if name in times else "-"

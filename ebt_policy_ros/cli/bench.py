@@ -1,9 +1,9 @@
 """How long a chunk takes: the energy's descent against diffusion and regression on the same trunk, in one process.
 
 Everything is measured in turns, so that what else the machine does falls on all alike; before each measured call
-comes one that is not, so that nobody pays for caches that another one filled. On one CPU thread the clock is that
-thread's own CPU time: on a busy machine long calls are interrupted and short ones are not, and wall time would flatter
-the short ones (measured: 46 instead of 25). "Sampler" is from the encoded
+come some that are not, and the order is drawn anew each round, so that nobody pays for caches that another one filled.
+On one CPU thread the clock is that thread's own CPU time: on a busy machine long calls are interrupted and short ones
+are not, and wall time would flatter the short ones (measured: 46 instead of 25). "Sampler" is from the encoded
 observation to the chunk and its energy; "camera to chunk" begins with the pictures and ends with all that the node
 publishes of a chunk, the critic's judgement included. Ratios are of medians; above 1, the energy's two
 steps are faster. Latency does not depend on the weights: without a trained diffusion policy random ones do.
@@ -27,6 +27,9 @@ from ebt_policy_ros.cli.results import versions, write_json
 from ebt_policy_ros.core.errors import SettingsError
 
 REFERENCE = "ebt2"
+WARM_UPS = 3
+"""Uncounted calls before a counted one. After somebody else's call the first takes twice as long, the second a quarter
+longer (ONNX Runtime; torch a fifth and a twentieth)."""
 LABELS = {
     **{f"ebt{steps}": f"EBT, {steps} step{'s' * (steps > 1)}" for steps in STEPS},
     "ebt2_unscored": "EBT, 2 steps, result not scored",
@@ -104,15 +107,16 @@ def measure(
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Durations [ms] of ``repeats`` calls of each by ``clock`` [s] and by wall time.
 
-    In turns, each after a call that does not count; nor does the first round.
+    In turns whose order is drawn anew each round, each after ``WARM_UPS`` calls that do not count; nor does the first
+    round.
     """
-    names, estimate = list(todo), Estimate("rounds")
+    names, estimate, rng = list(todo), Estimate("rounds"), np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in names}
     wall: dict[str, list[float]] = {name: [] for name in names}
     for round_number in range(-1, repeats):
-        first = round_number % len(names)  # nobody always follows the same other one
-        for name in names[first:] + names[:first]:
-            todo[name](max(round_number, 0))
+        for name in (names[place] for place in rng.permutation(len(names))):
+            for _ in range(WARM_UPS):
+                todo[name](max(round_number, 0))
             wall_began, began = time.perf_counter(), clock()
             todo[name](max(round_number, 0))
             passed, wall_passed = clock() - began, time.perf_counter() - wall_began

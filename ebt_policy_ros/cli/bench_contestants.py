@@ -139,8 +139,8 @@ def energies(
     samplers = {f"ebt{steps}": descend(steps, alone) for steps in STEPS}
     if has_critic:
         samplers["ebt2_judged"] = descend(2, observed)
+    samplers["ebt2_unscored"] = lambda seed: runner.advance(observed, noise(runner, starts, seed), 2)
     if hasattr(runner, "energy"):
-        samplers["ebt2_unscored"] = unscored(runner, seen, starts)
         samplers["ebt2_plain"], whole["ebt2_plain"] = plain(runner, seen, starts)
     return samplers, whole
 
@@ -200,23 +200,6 @@ def plain(ebt: Any, seen: NormalisedObservation, starts: int) -> tuple[Contestan
         return judge(own_features, own_positions, own_cache, seed)
 
     return lambda seed: judge(features, positions, cache, seed), whole
-
-
-def unscored(ebt: Any, seen: NormalisedObservation, starts: int) -> Contestant:
-    """Two descent steps alone: without the energy of the result, which tells whether it can be trusted."""
-    import torch
-
-    cache, moves = ebt.observe(seen).cache, torch.ones(ebt.bundle.chunk.horizon, 1).to(ebt.device)
-    take_step = ebt.part("step")
-
-    @torch.inference_mode()
-    def descend(seed: int) -> Any:
-        chunks = ebt.starts(starts, seed).to(ebt.device)
-        for _ in range(2):
-            _, _, chunks = take_step(cache, chunks, moves)
-        return chunks.cpu().double().numpy()
-
-    return descend
 
 
 def denoise(runner: Any, seen: NormalisedObservation, starts: int) -> Contestant:

@@ -68,13 +68,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def recorded(bundle: Bundle, data: Path, count: int) -> list[NormalisedObservation]:
-    """So many observations of demonstrations, spread over all of them."""
+    """So many observations of demonstrations, spread over all of them; DatasetError for those of another robot."""
     import numpy as np
 
     from ebt_policy_ros.training.dataset import Demonstrations, normalise
 
     size = (bundle.cameras[0].height, bundle.cameras[0].width)
     shown = Demonstrations.load(data, image_size=size)
+    shown.check_bundle(bundle)
     rows = np.linspace(0, len(shown.positions) - 1, count).astype(int)
     positions = normalise(shown.positions[rows], bundle.positions)
     return [

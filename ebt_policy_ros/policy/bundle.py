@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import BundleError
+from ebt_policy_ros.policy.files import write_atomically
 
 SCHEMA = 1
 POLICY_FILE = "policy.json"
@@ -113,8 +113,8 @@ class Bundle:
         directory.mkdir(parents=True, exist_ok=True)
         weights = _serialise(self.tensors)
         saved = replace(self, weights_sha256=hashlib.sha256(weights).hexdigest())
-        _write_atomically(directory / WEIGHTS_FILE, weights)
-        _write_atomically(directory / POLICY_FILE, (json.dumps(saved._document(), indent=1) + "\n").encode())
+        write_atomically(directory / WEIGHTS_FILE, weights)
+        write_atomically(directory / POLICY_FILE, (json.dumps(saved._document(), indent=1) + "\n").encode())
         return saved
 
     def _document(self) -> dict[str, Any]:
@@ -229,12 +229,3 @@ def _serialise(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
     from safetensors.numpy import save
 
     return bytes(save({name: np.array(tensor, order="C") for name, tensor in sorted(tensors.items())}))
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

@@ -6,9 +6,11 @@ backward functions that ONNX has no operator for are spelled out below.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from ebt_policy_ros.core.types import NormalisedObservation
 from ebt_policy_ros.policy.bundle import Bundle
 from ebt_policy_ros.policy.critic import CriticNetwork
 from ebt_policy_ros.policy.fast import FastCritic, FastDiffusion, FastEnergy, repeat
+from ebt_policy_ros.policy.files import write_atomically
 from ebt_policy_ros.policy.graphs import METADATA_KEY, OPSET, PARITY_FILE, camera_graph, graph_path, info_of
 from ebt_policy_ros.policy.heads import ScoreHeads
 from ebt_policy_ros.policy.load import load_critic, load_heads, load_network
@@ -200,8 +203,7 @@ def write_denoiser(path: Path, noise: FastDiffusion) -> None:
 
 
 def _write(path: Path, traced: Traced, metadata: str) -> None:
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of operators that are not used
+    with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             traced.module.eval(),
             traced.inputs,
@@ -218,6 +220,20 @@ def _write(path: Path, traced: Traced, metadata: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     program.save(str(temporary), external_data=False)
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of operators that are not used, such as those of an absent torchvision."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _translations() -> dict[Any, Callable[..., Any]]:
@@ -281,21 +297,19 @@ def made_up(bundle: Bundle, count: int) -> list[NormalisedObservation]:
 def _write_parity(path: Path, bundle: Bundle, observations: Sequence[NormalisedObservation]) -> None:
     """Pictures (n, cameras, height, width, 3), positions (n, D), starts, chunks (n, H, D) after two steps, and energies
     (n, 3), as the networks in float64 have them."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     reference = Reference(bundle)
     starts = [starting_noise(seed, 1, bundle.chunk.horizon, len(bundle.joints)) for seed in range(len(observations))]
     told = [reference.descend(seen, start, PARITY_STEPS) for seen, start in zip(observations, starts, strict=True)]
-    save_file(
-        {
-            "images": np.stack([np.stack([seen.images[c.name] for c in bundle.cameras]) for seen in observations]),
-            "positions": np.stack([seen.positions for seen in observations]),
-            "starts": np.concatenate(starts),
-            "chunks": np.stack([chunk[0] for chunk, _ in told]),
-            "energies": np.stack([energies[:, 0] for _, energies in told]),
-        },
-        path,
-    )
+    tensors = {
+        "images": np.stack([np.stack([seen.images[c.name] for c in bundle.cameras]) for seen in observations]),
+        "positions": np.stack([seen.positions for seen in observations]),
+        "starts": np.concatenate(starts),
+        "chunks": np.stack([chunk[0] for chunk, _ in told]),
+        "energies": np.stack([energies[:, 0] for _, energies in told]),
+    }
+    write_atomically(path, bytes(save(tensors)))
 
 
 class Reference:

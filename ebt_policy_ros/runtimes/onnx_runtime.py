@@ -135,6 +135,14 @@ class OnnxMinimiser:
             judge if seen.critic_cache is not None else None,
         )
 
+    def advance(self, seen: Seen, start: Values, steps: int) -> Floats:
+        """Candidates (K, H, D) after ``steps`` gradient steps from ``start``, and nothing else: without the energy of
+        the result, which tells whether it can be trusted. For measurements."""
+        chunks, moves = self._put(start), self._put(self._moves)
+        for _ in range(steps):
+            _, _, chunks = self._graphs["descent"].run(cache=seen.cache, chunks=chunks, moves=moves)
+        return np.asarray(self._host(chunks), dtype=np.float64)
+
     def _walk(
         self, seen: Seen, start: Values, moves: Values, steps: int, may_step: MayStep | None = None
     ) -> tuple[list[Any], list[Any], list[Any]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +14,7 @@ from ebt_policy_ros.core.errors import BundleError, SettingsError
 from ebt_policy_ros.policy.bundle import Bundle
 
 _CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+_GPU_PROVIDERS = {"cuda": _CUDA, "tensorrt": _TENSORRT}
 _MOST_STARTS = 64
 """Candidates that TensorRT's engines are built for."""
 
@@ -63,35 +67,59 @@ def target_of(device: str, bundle: Bundle) -> Target:
         raise SettingsError(f"runtime 'onnxruntime' needs the package ({error}): pip install onnxruntime") from error
     had = onnxruntime.get_available_providers()
     if device == "auto":
-        device = "cuda" if _CUDA in had else "cpu"
+        device = "cuda" if _CUDA in had and has_gpu() else "cpu"
     if device == "cpu":
         return Target("cpu", 0, [(_CPU, {})])
     kind, _, number = device.partition(":")
     index = int(number) if number.isdigit() else 0
-    wanted = {"cuda": [(_CUDA, _cuda_options(index))], "tensorrt": [(_TENSORRT, _tensorrt_options(index, bundle))]}
-    if kind == "tensorrt":
-        wanted[kind] += wanted["cuda"]  # for operators that TensorRT lacks
-    if kind not in wanted or number not in ("", str(index)):
+    if kind not in _GPU_PROVIDERS or number not in ("", str(index)):
         raise SettingsError(f"device '{device}': expected auto, cpu, cuda, cuda:<index>, tensorrt or tensorrt:<index>")
-    if wanted[kind][0][0] not in had:
+    if _GPU_PROVIDERS[kind] not in had:
         raise SettingsError(
             f"device '{device}': this onnxruntime has {', '.join(had)}; install onnxruntime-gpu, or use device cpu"
         )
-    return Target("cuda", index, [*wanted[kind], (_CPU, {})])
+    providers = [(_CUDA, {"device_id": index, "use_tf32": 0}), (_CPU, {})]  # float32 means so
+    if kind == "tensorrt":  # CUDA stays behind it for operators that it lacks
+        providers.insert(0, (_TENSORRT, _tensorrt_options(index, bundle)))
+    _load_libraries()
+    return Target("cuda", index, providers)
 
 
-def _cuda_options(index: int) -> dict[str, Any]:
-    return {"device_id": index, "use_tf32": 0}  # float32 means so
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver sees a GPU. onnxruntime-gpu names its providers on every machine."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def _load_libraries() -> None:
+    """CUDA and cuDNN of pip's nvidia packages, which onnxruntime does not look for by itself."""
+    import onnxruntime
+
+    if hasattr(onnxruntime, "preload_dlls"):  # since 1.21
+        with contextlib.redirect_stdout(io.StringIO()):  # what it misses shows when the provider does not come up
+            onnxruntime.preload_dlls()
 
 
 def _tensorrt_options(index: int, bundle: Bundle) -> dict[str, Any]:
     """Engines are built once, for all numbers of candidates up to ``_MOST_STARTS``, and kept in the user's cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = home / "ebt_policy_ros" / "tensorrt" / bundle.weights_sha256[:16]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)  # onnxruntime makes the last folder only
+    except OSError as error:
+        raise SettingsError(
+            f"TensorRT's engines have nowhere to go ({error}); name a folder in XDG_CACHE_HOME"
+        ) from error
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # float32 means so; TensorRT's provider has no option for it
     rows = f"{bundle.chunk.horizon}x{len(bundle.joints)}"
     return {
         "device_id": index,
         "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": str(home / "ebt_policy_ros" / "tensorrt" / bundle.weights_sha256[:16]),
+        "trt_engine_cache_path": str(cache),
         "trt_profile_min_shapes": f"chunks:1x{rows}",
         "trt_profile_opt_shapes": f"chunks:1x{rows}",
         "trt_profile_max_shapes": f"chunks:{_MOST_STARTS}x{rows}",
@@ -127,7 +155,8 @@ def open_session(path: Path, options: Any, target: Target) -> Any:
         raise BundleError(f"{path} cannot be loaded: {error}") from error
     if wanted not in session.get_providers():
         raise SettingsError(
-            f"onnxruntime could not load its {wanted}: are its libraries installed (CUDA, cuDNN, TensorRT) and of the "
-            "versions that this onnxruntime was built for? Or use device cpu"
+            f"onnxruntime could not load its {wanted}: is there a GPU, and are its libraries installed (CUDA and "
+            "cuDNN by pip install 'onnxruntime-gpu[cuda,cudnn]', TensorRT) in the versions that it was built for? Or "
+            "use device cpu"
         )
     return session

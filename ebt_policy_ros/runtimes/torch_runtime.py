@@ -43,11 +43,6 @@ class TorchMinimiser(TorchRuntime):
         self._recorded_parts: tuple[Function, ...] = tuple(programs.recorded(one) for one in self._parts)
         self._descents: dict[int, Function] = {}
 
-    def part(self, name: str) -> Function:
-        """'step' (cache, chunks, moves -> energies, norms, chunks), 'energy' or 'distances' (cache, chunks -> those) as
-        it runs here; for measurements."""
-        return self._recorded_parts[("step", "energy", "distances").index(name)]
-
     def _make_trunk(self) -> FastEnergy:
         critic = load_critic(self.bundle)
         self._judge = None if critic is None else FastCritic(critic.to(self.device), self.dtype)
@@ -118,6 +113,15 @@ class TorchMinimiser(TorchRuntime):
             dict(zip(ScoreHeads.TERMS, scalars[rest:], strict=False)),
             judge if self._has_judge(observed) else None,
         )
+
+    @torch.inference_mode()
+    def advance(self, observed: Observed, start: Tensor, steps: int) -> Floats:
+        """Candidates (K, H, D) after ``steps`` gradient steps from ``start``, and nothing else: without the energy of
+        the result, which tells whether it can be trusted. For measurements."""
+        chunks, moves = start.to(self.device), torch.ones(start.shape[1], 1, device=self.device)
+        for _ in range(steps):
+            _, _, chunks = self._recorded_parts[0](observed.cache, chunks, moves)
+        return chunks.cpu().double().numpy()
 
     def _descent(self, steps: int, may_step: MayStep | None) -> Function:
         """What takes so many steps: recorded as a whole, or by recorded steps, or just called."""

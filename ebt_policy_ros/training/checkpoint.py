@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ebt_policy_ros.core.errors import EbtPolicyError
+from ebt_policy_ros.policy.files import write_atomically
 
 
 class CheckpointError(EbtPolicyError):
@@ -49,9 +49,7 @@ def save_checkpoint(
         "settings": json.dumps(settings),
         "progress": json.dumps(asdict(progress)),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, metadata=notes)
-    temporary.replace(path)
+    write_atomically(path, save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, notes))
 
 
 def load_checkpoint(

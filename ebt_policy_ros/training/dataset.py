@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ebt_policy_ros.core.errors import DatasetError
-from ebt_policy_ros.policy.bundle import Bounds
+from ebt_policy_ros.policy.bundle import Bounds, Bundle
 from ebt_policy_ros.training.findings import warnings_of
 from ebt_policy_ros.training.quality import Quality, examine
 from ebt_policy_ros.training.readers import Array32, Images, Joint, Recording, Source, check_episode
@@ -64,6 +64,20 @@ class Demonstrations:
         if not self.quality:
             return []
         return warnings_of(self.quality, self.joints, self.positions, self.actions, self.period_s)
+
+    def check_bundle(self, bundle: Bundle) -> None:
+        """DatasetError unless these are the joints, in this order, and at least the cameras of ``bundle``."""
+        if self.joint_names != bundle.joint_names:
+            raise DatasetError(
+                f"bundle '{bundle.name}' has the joints {', '.join(bundle.joint_names)}, the data "
+                f"{', '.join(self.joint_names)}; take the data it was trained on, or name the joints in their YAML"
+            )
+        missing = [camera.name for camera in bundle.cameras if camera.name not in self.cameras]
+        if missing:
+            raise DatasetError(
+                f"bundle '{bundle.name}' has the camera '{missing[0]}', the data {', '.join(self.cameras)}; take the "
+                "data it was trained on, or name the cameras in their YAML"
+            )
 
     def fingerprint(self) -> str:
         """SHA-256 of positions, actions, episode ends and every 16th picture: for a bundle's provenance."""

@@ -145,7 +145,9 @@ def fit_heads(
     say = report or (lambda text: sys.stderr.write(text + "\n") and None)
     bundle = Bundle.load(model_dir)
     encoder = ObservationEncoder(bundle)
-    parts = [from_demonstrations(encoder, Demonstrations.load(data_dir), rows, seed)]
+    shown = Demonstrations.load(data_dir)
+    shown.check_bundle(encoder.bundle)
+    parts = [from_demonstrations(encoder, shown, rows, seed)]
     say(f"{len(parts[0].positions)} observations of the demonstrations encoded")
     if episodes:
         rollouts = run_episodes(

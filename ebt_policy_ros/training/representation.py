@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ebt_policy_ros.core.errors import EbtPolicyError
 from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.policy.files import write_atomically
 from ebt_policy_ros.policy.load import NETWORK_PREFIX
 from ebt_policy_ros.policy.network import Architecture, CameraEncoder
 from ebt_policy_ros.training.dataset import Demonstrations
@@ -94,7 +95,7 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """The weights first, then the notes, whose presence says that the training was finished."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.tensors, folder / WEIGHTS_FILE)
+        write_atomically(folder / WEIGHTS_FILE, save(self.tensors))
         notes = {"architecture": self.architecture.as_mapping(), "provenance": self.provenance}
         (folder / NOTES_FILE).write_text(json.dumps(notes, indent=1) + "\n")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nodes.tiny_bundle import make_tiny_bundle
 
-from ebt_policy_ros.cli.bench import LABELS, measure, summary
+from ebt_policy_ros.cli.bench import LABELS, WARM_UPS, measure, summary
 from ebt_policy_ros.cli.bench_contestants import untrained
 from ebt_policy_ros.cli.main import main
 from ebt_policy_ros.policy.bundle import Bundle
@@ -58,8 +58,8 @@ def test_energy_and_diffusion_can_be_measured_in_another_runtime_and_in_batches(
     given = ["--device", "cpu", "--repeats", "1", "--runtime", "onnxruntime", "--starts", "3", "--json", str(path)]
     assert main(["bench", "--model", str(model), *given]) == 0
     result = json.loads(path.read_text())
-    assert set(result["ratios"]) == SAMPLERS
-    assert {"ebt1", "ebt8", "ebt2_judged", "ddim16_passes"} <= set(result["sampler_ms"])
+    assert set(result["ratios"]) == set(result["ratios_unscored"]) == SAMPLERS
+    assert {"ebt1", "ebt8", "ebt2_judged", "ebt2_unscored", "ddim16_passes"} <= set(result["sampler_ms"])
     assert "regression" not in result["sampler_ms"]
     assert (result["settings"]["runtime"], result["settings"]["starts"]) == ("onnxruntime", 3)
     assert "3 candidate(s)" in capsys.readouterr().out
@@ -93,12 +93,14 @@ def test_everybody_is_measured_as_often_and_nobody_always_follows_the_same_other
     calls = []
     todo = {name: lambda seed, name=name: calls.append((name, seed)) for name in "abc"}
     ticks = itertools.count()
-    times, wall = measure(todo, 4, lambda: float(next(ticks)))
-    assert times == {name: [1000.0] * 4 for name in "abc"}  # one tick of the given clock, in ms
-    assert {name: len(values) for name, values in wall.items()} == {"a": 4, "b": 4, "c": 4}
-    counted = calls[6:]
-    assert all(first == second for first, second in zip(counted[::2], counted[1::2], strict=True))
-    assert {name for name, _ in counted[::6]} == {"a", "b", "c"}
+    times, wall = measure(todo, 12, lambda: float(next(ticks)))
+    assert times == {name: [1000.0] * 12 for name in "abc"}  # one tick of the given clock, in ms
+    assert {name: len(values) for name, values in wall.items()} == {"a": 12, "b": 12, "c": 12}
+    every = WARM_UPS + 1
+    counted = calls[3 * every :]
+    assert counted == [call for call in counted[::every] for _ in range(every)]
+    order = "".join(name for name, _ in counted[::every])
+    assert {order[at : at + 2] for at in range(len(order)) if at % 3 < 2} == {"ab", "ac", "ba", "bc", "ca", "cb"}
 
 
 def test_a_bundle_without_an_energy_is_refused(model, tmp_path, capsys):

@@ -86,7 +86,8 @@ def test_finished_cells_are_kept_until_their_bundle_changes(tmp_path, capsys):
     numbers = {"p50": 2.0, "p10": 1.9, "p90": 2.2}
     times = dict.fromkeys(("ebt1", "ebt2", "ddpm100"), numbers)
     ratios = {"ddpm100": 25.0, "ddim16": 4.0}
-    latency = {"sampler_ms": times, "camera_to_chunk_ms": times, "ratios": ratios, "ratios_camera_to_chunk": ratios}
+    latency = {"sampler_ms": times, "camera_to_chunk_ms": times, "ratios": ratios}
+    latency |= {"ratios_unscored": {"ddpm100": 30.0, "ddim16": 5.0}, "ratios_camera_to_chunk": ratios}
     about = {"processor": "a processor", "settings": {"device": "cpu"}, "model": "m"}
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "latency.json").write_text(json.dumps({**latency, **about}))
@@ -105,7 +106,8 @@ def test_finished_cells_are_kept_until_their_bundle_changes(tmp_path, capsys):
     assert "old" not in text
     assert all(path.stat().st_size < 200_000 for path in (tmp_path / "images").iterdir())
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"success.png", "latency.png"}
-    assert "25 times as long with DDPM-100 and 4 times with DDIM-16" in text
+    assert "DDPM-100 and DDIM-16 take 25.0 and 4.00 times as long; without" in text
+    assert "do not have, 30.0 and 5.00;" in text
     assert "](images/success.png)" in text
     assert learning.main(arguments) == 0
     assert "training seed 0: kept" in capsys.readouterr().err

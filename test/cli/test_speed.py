@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from nodes.tiny_bundle import make_tiny_bundle
 from benchmarks import overhead, speed, speed_page
 from benchmarks.table import three_digits
 from cli.test_documents import ROOT
+from ebt_policy_ros.core.errors import SettingsError
 from ebt_policy_ros.messages.status import LATENCY_PARTS
 from ebt_policy_ros.policy.bundle import Bundle
 
@@ -47,11 +49,22 @@ def test_every_contestant_is_measured_at_every_number_of_candidates(options):
     assert found["onnxruntime"] == "measured before"
     for starts in speed.STARTS:
         times = found["torch"][str(starts)]
-        assert {"ebt1", "ebt2", "ebt4", "ebt8", "ebt2_plain", "ddpm100", "ddim16", "ddim10"} <= set(times["sampler"])
+        energies = {"ebt1", "ebt2", "ebt4", "ebt8", "ebt2_unscored", "ebt2_plain"}
+        assert energies | {"ddpm100", "ddim16", "ddim10"} <= set(times["sampler"])
         assert bool(times["camera"]) == (starts == 1)
         assert all(math.isfinite(one["p50"]) and one["n"] >= 1 for one in times["sampler"].values())
     page = "\n".join(speed_page.runtimes({"torch": found["torch"]}))
     assert "| Diffusion, DDIM-16 / EBT, 2 steps |" in page
+    assert "| Diffusion, DDPM-100 / EBT, 2 steps alone |" in page
+
+
+def test_a_runtime_that_is_not_there_is_said_and_left_out(options, monkeypatch, capsys):
+    def lacking(*_):
+        raise SettingsError("no such provider")
+
+    monkeypatch.setattr(speed, "runners_of", lacking)
+    assert speed.by_runtime(options, {}) == {}
+    assert "torch is not measured: no such provider" in capsys.readouterr().err
 
 
 def test_a_trunk_of_other_sizes_is_measured_and_its_products_are_counted(options):
@@ -60,7 +73,7 @@ def test_a_trunk_of_other_sizes_is_measured_and_its_products_are_counted(options
     large = speed.of_architecture(options, horizon=2 * bundle.chunk.horizon)
     assert large["parameters"] == small["parameters"]
     assert large["mega_macs_per_pass"] > 2.0 * small["mega_macs_per_pass"]  # attention to more rows comes on top
-    assert set(small["sampler"]) == {"ebt2", "ddpm100", "ddim16"}
+    assert set(small["sampler"]) == {"ebt2", "ebt2_unscored", "ddpm100", "ddim16"}
     row = next(line for line in speed_page.scaled({"1M": small}, "parameters", 1.0) if line.startswith("| 1M |"))
     floor_ms = 10.0 * small["mega_macs_per_pass"]  # five passes, two operations each, at 10^9 a second
     assert row.split(" | ")[2] == three_digits(floor_ms)
@@ -74,6 +87,13 @@ def test_a_cold_start_tells_seconds_and_memory(options):
     assert told["ready_s"] > 0
     assert told["memory_mb"] > 10
     assert told["later_chunk_ms"] > 0
+
+
+def test_a_cold_start_on_a_device_that_is_not_there_says_so_in_a_sentence(options):
+    command = [sys.executable, "-m", "benchmarks.cold_start", options.model, "torch", "cuda:99"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"benchmarks\.cold_start: device 'cuda:99': torch sees \d+ GPUs here; .*\n", done.stderr)
 
 
 def test_a_commands_way_is_split_into_inference_and_the_rest():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from policy import small
 
 from ebt_policy_ros.assemble import assemble_all
 from ebt_policy_ros.core.errors import BundleError, SettingsError, ShapeError
+from ebt_policy_ros.core.minimise import starting_noise
 from ebt_policy_ros.core.types import NormalisedObservation, Outcome
 from ebt_policy_ros.policy.graphs import PARITY_FILE, camera_graph, graph_path, is_exported
 from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
@@ -18,6 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'ebt-
 pytest.importorskip("onnxscript", reason="needs pip install 'ebt-policy-ros[onnx]'")
 
 from ebt_policy_ros.policy.export import Reference, export, made_up  # noqa: E402
+from ebt_policy_ros.runtimes import onnx_sessions  # noqa: E402
 from ebt_policy_ros.runtimes.onnx_runtime import OnnxMinimiser  # noqa: E402
 
 from .whole_bundle import whole_bundle  # noqa: E402
@@ -69,6 +72,14 @@ def test_both_agree_with_the_plain_networks_in_float64(exported):
             assert best == 2
             np.testing.assert_allclose(minimum.chunk, chunk[0], atol=1e-4)
             np.testing.assert_allclose(minimum.trace, energies[:, 0], rtol=1e-3)
+
+
+def test_steps_alone_come_to_the_chunks_of_a_whole_descent(both):
+    onnx, _ = both
+    start = starting_noise(3, 1, small.HORIZON, small.JOINTS)
+    minimum = onnx.descend(onnx.observe(small.observation()), start, 2)
+    assert minimum.trace.argmin() == 2
+    np.testing.assert_array_equal(onnx.advance(onnx.observe(small.observation()), start, 2)[0], minimum.chunk)
 
 
 def test_a_descent_that_may_not_go_on_is_the_shorter_one(both):
@@ -129,6 +140,13 @@ def test_pictures_are_encoded_ahead_and_once(both, monkeypatch):
     assert len(passes) == 1
 
 
+def test_whoever_may_read_the_weights_may_read_all_of_an_export(exported):
+    _, folder = exported
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert PARITY_FILE in modes
+    assert set(modes.values()) == {modes["weights.safetensors"]}
+
+
 def test_it_runs_without_torch(exported):
     _, folder = exported
     code = (
@@ -170,9 +188,11 @@ def test_what_does_not_fit_is_refused_with_what_to_do(exported, tmp_path):
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "tensorrt"])
-def test_a_provider_that_does_not_come_up_is_no_silent_fallback(exported, device, monkeypatch):
+def test_a_provider_that_does_not_come_up_is_no_silent_fallback(exported, device, tmp_path, monkeypatch, capfd):
     """onnxruntime-gpu names providers whose libraries are missing, and then runs on the CPU without a word."""
     bundle, folder = exported
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     asked = []
     real = onnxruntime.InferenceSession
 
@@ -183,11 +203,39 @@ def test_a_provider_that_does_not_come_up_is_no_silent_fallback(exported, device
     monkeypatch.setattr(onnxruntime, "InferenceSession", without_libraries)
     every = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: every)
+    looked_for = []
+
+    def preload():
+        looked_for.append(len(asked))
+        sys.stdout.write("none found")
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
     with pytest.raises(SettingsError, match="could not load its"):
         OnnxMinimiser(bundle, folder, device)
+    assert looked_for == [0]  # before the first session, where pip puts them
+    assert "none found" not in capfd.readouterr().out
+    if device == "tensorrt":
+        assert Path(dict(asked[0])["TensorrtExecutionProvider"]["trt_engine_cache_path"]).is_dir()
+    else:
+        assert not (tmp_path / "cache").exists()
     names = [name for name, _ in asked[0]]
     assert names == (every if device == "tensorrt" else every[1:])
     assert dict(asked[0])["CUDAExecutionProvider"] == {"device_id": 1 if device == "cuda:1" else 0, "use_tf32": 0}
+
+
+@pytest.mark.parametrize(("seen", "device"), [(False, "cpu"), (True, "cuda")])
+def test_auto_is_the_gpu_where_there_is_one(exported, seen, device, monkeypatch):
+    """onnxruntime-gpu names its providers on a machine without a GPU, too."""
+    bundle, _ = exported
+    every = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: every)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnx_sessions, "has_gpu", lambda: seen)
+    assert onnx_sessions.target_of("auto", bundle).device == device
+
+
+def test_the_driver_sees_the_gpu_that_torch_sees():
+    assert onnx_sessions.has_gpu() or not torch.cuda.is_available()
 
 
 def test_graphs_that_compute_something_else_are_refused(exported, tmp_path):

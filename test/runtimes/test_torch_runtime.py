@@ -40,6 +40,14 @@ def test_minimising_lowers_the_energy_and_says_so(minimiser):
     assert minimiser.score(small.observation(), minimum.chunk) == pytest.approx(minimum.energy, abs=1e-5)
 
 
+def test_steps_alone_come_to_the_chunks_of_a_whole_descent(minimiser):
+    start = minimiser.starts(1, 3)
+    minimum = minimiser.descend(minimiser.observe(small.observation()), start, 2)
+    assert minimum.trace.argmin() == 2
+    alone = minimiser.advance(minimiser.observe(small.observation()), minimiser.starts(1, 3), 2)
+    np.testing.assert_array_equal(alone[0], minimum.chunk)
+
+
 def test_the_same_seed_gives_the_same_chunk_and_another_one_does_not(minimiser, net):
     first = minimiser.minimise(small.observation(), steps=2, starts=2, seed=7)
     again = TorchMinimiser(small.bundle_of(net), "cpu").minimise(small.observation(), steps=2, starts=2, seed=7)
