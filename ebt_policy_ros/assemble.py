@@ -86,7 +86,8 @@ def assemble_all(
     over the bundle's defaults. ``runtime`` is one of ``RUNTIMES``, ``precision`` one of ``PRECISIONS``. ``sampler`` is
     how a diffusion policy denoises: 'ddpm100' (its default), 'ddim16' or 'ddim10'. Methods without an energy run
     without retry and calibration, whatever is asked. ``warm_up`` runs the model once for every shape it will see, on
-    black pictures: the first call is slow (allocations, kernels) and must not be part of a measured or commanded chunk.
+    black pictures of the trained size: the first call is slow (allocations, kernels, recordings) and must not be part
+    of a measured or commanded chunk.
 
     BundleError lists everything in which bundle and robot differ; SettingsError names an unknown or bad override.
     """
@@ -208,3 +209,4 @@ def _warm_up(minimiser: EnergyMinimiser, bundle: Any, settings: PipelineSettings
     thought = settings.minimise
     minimiser.minimise(observation, steps=thought.steps, starts=thought.starts, seed=0)
     minimiser.minimise(observation, steps=thought.more_steps, starts=thought.more_starts, seed=0)
+    minimiser.score(observation, np.zeros((bundle.chunk.horizon, len(bundle.joints))))

@@ -13,6 +13,7 @@ from ebt_policy_ros.core.errors import BundleError, SettingsError
 from ebt_policy_ros.core.settings import RobotSettings
 from ebt_policy_ros.core.types import Instant
 from ebt_policy_ros.policy.bundle import Bundle
+from ebt_policy_ros.runtimes.torch_runtime import TorchMinimiser
 
 from .tiny_bundle import CAMERAS, HOME, JOINTS, SIZE
 
@@ -38,6 +39,31 @@ def test_a_chunk_comes_out(bundle_dir: Path, robot: RobotSettings) -> None:
     assert cycle.command.joint_names == JOINTS
     assert cycle.network_evaluations == 2
     assert assembly.calibration is not None
+
+
+def test_warming_up_runs_the_model_in_every_shape_that_a_round_asks_for(
+    bundle_dir: Path, robot: RobotSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    steps, energy = TorchMinimiser._step, TorchMinimiser._energy
+    monkeypatch.setattr(
+        TorchMinimiser, "_step", lambda self, *given: seen.append(given[1].shape) or steps(self, *given)
+    )
+    monkeypatch.setattr(
+        TorchMinimiser, "_energy", lambda self, *given: seen.append(given[1].shape) or energy(self, *given)
+    )
+    effort = {"starts": 3, "more_starts": 5}
+    assembly = assemble_all(bundle_dir, robot, {"minimise": effort}, "cpu", "torch", warm_up=True)
+    warm, now = set(seen), Instant(10**9, 10**9)
+    seen.clear()
+    for at_ns in (10**9, 14 * 10**8):  # the second plan is compared with what is left of the first
+        for camera in CAMERAS:
+            assembly.pipeline.add_image(camera, at_ns, at_ns, np.full((SIZE, SIZE, 3), at_ns // 10**8, np.uint8))
+        assembly.pipeline.add_joints(at_ns, at_ns, JOINTS, HOME)
+        now = Instant(at_ns, at_ns)
+        assembly.pipeline.act(assembly.pipeline.think(now), now)
+    assert (1, 16, len(JOINTS)) in seen
+    assert set(seen) <= warm
 
 
 def test_joints_are_put_into_the_bundles_order(bundle: Bundle, robot: RobotSettings) -> None:
