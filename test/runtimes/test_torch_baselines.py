@@ -16,6 +16,8 @@ from ebt_policy_ros.policy.load import make_network
 from ebt_policy_ros.policy.regression import regression_loss
 from ebt_policy_ros.runtimes.torch_baselines import SAMPLERS, DiffusionSampler, RegressionRunner
 
+from . import taped
+
 PASSES = {"ddpm100": 100, "ddim16": 16, "ddim10": 10}
 
 
@@ -47,6 +49,19 @@ def test_a_sampler_gives_a_clipped_chunk_and_counts_its_passes(sampler):
     assert (minimum.energy, minimum.steps, minimum.terms) == (0.0, 0, {})
     assert minimum.candidate_energies.shape == (3,)
     assert minimum.spread > 0
+
+
+@pytest.mark.parametrize(("method", "runner"), [("dp", DiffusionSampler), ("regression", RegressionRunner)])
+@pytest.mark.usefixtures("diffusers")
+def test_operations_without_their_python_come_to_the_same(method, runner, monkeypatch):
+    bundle = bundle_of(method)
+    eager, graphs = runner(bundle, "cpu"), taped.put_in_place(monkeypatch)
+    recorded = runner(bundle, "cpu", recorded=True)
+    for seed, starts in enumerate([1, 3, 1, 3]):
+        given = {"steps": 2, "starts": starts, "seed": seed}
+        one, other = (each.minimise(small.observation(seed), **given) for each in (eager, recorded))
+        np.testing.assert_array_equal(one.chunk, other.chunk)
+    assert sum(graph.replays for graph in graphs) > len(graphs)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

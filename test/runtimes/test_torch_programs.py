@@ -13,6 +13,7 @@ from ebt_policy_ros.runtimes import torch_programs
 from ebt_policy_ros.runtimes.torch_programs import MOST_RECORDINGS, Programs, Recorded
 from ebt_policy_ros.runtimes.torch_runtime import WHOLE_DESCENTS, TorchMinimiser
 
+from . import taped
 from .whole_bundle import whole_bundle
 
 CPU = torch.device("cpu")
@@ -55,6 +56,50 @@ def test_any_number_of_steps_and_starts_comes_to_the_same(frozen_rows):
         assert one.terms == other.terms
         assert recorded.score(small.observation(seed), one.chunk) == eager.score(small.observation(seed), one.chunk)
     assert len(recorded._descents) == WHOLE_DESCENTS
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_operations_without_their_python_come_to_the_same(precision, monkeypatch):
+    """Captured once and replayed: pictures, joints, noise, warm starts and frozen rows of later chunks all count."""
+    bundle = whole_bundle(cameras=("front", "wrist"))
+    eager = TorchMinimiser(bundle, "cpu", precision=precision)
+    graphs = taped.put_in_place(monkeypatch)
+    recorded = TorchMinimiser(bundle, "cpu", recorded=True, precision=precision)
+    rng = np.random.default_rng(0)
+    efforts = [(2, 1), (8, 8), (2, 1), (5, 2), (8, 8), (5, 2), (2, 1)]
+    for seed, (steps, starts) in enumerate(efforts):
+        images = {name: rng.integers(0, 256, (20, 24, 3), np.uint8) for name in ("front", "wrist")}
+        seen = small.NormalisedObservation(images, rng.uniform(-1.0, 1.0, small.JOINTS))
+        given = {"steps": steps, "starts": starts, "seed": seed}
+        if seed % 2:
+            warm = rng.uniform(-1.0, 1.0, (small.HORIZON, small.JOINTS))
+            given |= {"warm_start": warm, "frozen_rows": seed}
+        one, other = (runtime.minimise(seen, **given) for runtime in (eager, recorded))
+        np.testing.assert_array_equal(one.chunk, other.chunk)
+        np.testing.assert_array_equal(one.trace, other.trace)
+        np.testing.assert_array_equal(one.row_errors, other.row_errors)
+        assert one.terms == other.terms
+        assert recorded.score(seen, one.chunk) == eager.score(seen, one.chunk)
+    # Two cameras, observation, two whole descents, one energy by itself; a step, an energy and a critic for five steps.
+    assert len(graphs) == 9
+    assert sum(graph.replays for graph in graphs) > 2 * len(efforts) + len(graphs)
+
+
+def test_inputs_are_not_written_before_the_last_replay_has_read_them(monkeypatch):
+    taped.put_in_place(monkeypatch)
+    recorded = Recorded(lambda x: (x + 1,), CPU)
+    for number in range(3):
+        assert recorded(torch.full((2,), float(number)))[0].tolist() == [number + 1.0] * 2
+    (recording,) = recorded._recordings.values()
+    assert recording._done.told == ["waited for", "recorded"] * 3
+
+
+def test_a_number_that_python_took_from_an_input_would_show(monkeypatch):
+    """The tape itself: a function that no graph can hold gives yesterday's answer."""
+    taped.put_in_place(monkeypatch)
+    recorded = Recorded(lambda x: (x * float(x.sum()),), CPU)
+    assert recorded(torch.ones(2))[0].tolist() == [2.0, 2.0]
+    assert recorded(torch.full((2,), 3.0))[0].tolist() == [6.0, 6.0]
 
 
 def test_an_observation_stays_what_it_was_when_others_follow():
