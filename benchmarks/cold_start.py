@@ -13,6 +13,10 @@ import time
 from pathlib import Path
 
 from benchmarks.reported import reported
+from ebt_policy_ros.core.errors import SettingsError
+
+EXIT_LACKING = 3
+"""This machine has not what the runtime needs."""
 
 
 @reported("cold_start")
@@ -22,7 +26,11 @@ def main(model: str, runtime: str, device: str) -> int:
     from ebt_policy_ros.assemble import assemble_all, load_robot
     from ebt_policy_ros.cli.bench_contestants import pictures
 
-    assembly = assemble_all(model, load_robot("panda_sim")[0], {}, device, runtime, warm_up=True)
+    try:
+        assembly = assemble_all(model, load_robot("panda_sim")[0], {}, device, runtime, warm_up=True)
+    except SettingsError as error:
+        sys.stderr.write(f"benchmarks.cold_start: {error}\n")
+        return EXIT_LACKING
     ready_s = time.perf_counter()
     minimiser = assembly.minimiser
     chunks = []

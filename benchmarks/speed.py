@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cold_start import EXIT_LACKING
 from benchmarks.reported import reported
 from benchmarks.speed_page import write_page
 from ebt_policy_ros.cli.arguments import whole_number
 from ebt_policy_ros.cli.bench import WARM_UPS, measure, processor, quantiles
 from ebt_policy_ros.cli.bench_contestants import RUNTIMES, contestants, runners_of, untrained
-from ebt_policy_ros.cli.main import EXIT_BAD_INPUT
 from ebt_policy_ros.cli.results import versions, write_json
 from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
 from ebt_policy_ros.policy.bundle import Bundle
@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> None:
     path = RESULTS / f"speed_{slug}.json"
     result: Table = _read(path)
     result.update(device=options.device, name=name, model=options.model, versions=versions())
-    wanted = options.only or [part for part in PARTS if part not in result]
+    lacks_runtime = set(RUNTIMES) - set(result.get("runtimes", {}))
+    wanted = options.only or [part for part in PARTS if part not in result or (part == "runtimes" and lacks_runtime)]
     measures: Mapping[str, Callable[[argparse.Namespace, Table], Table]] = {
         "runtimes": by_runtime, "sizes": by_size, "horizons": by_horizon, "start": cold_starts, "graph": over_the_graph
     }  # fmt: skip
@@ -86,14 +87,18 @@ def run(options: argparse.Namespace) -> None:
 def by_runtime(options: argparse.Namespace, before: Table) -> Table:
     """The shipped bundle: runtime -> number of candidates -> {"sampler", "camera"}: contestant -> quantiles [ms].
 
-    A runtime that this machine lacks is said and left out, not the end of what was measured with the others."""
+    A runtime that this machine lacks is said and left out until it is there; SettingsError when it was named, or when
+    all are lacking."""
     bundle, found = Bundle.load(find_model(options.model)), dict(before)
+    todo_runtimes = options.runtime or [name for name in RUNTIMES if options.only or name not in before]
     baselines = {method: untrained(bundle, method) for method in ("dp", "regression")}
-    for runtime in options.runtime or RUNTIMES:
+    for runtime in todo_runtimes:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 runners = runners_of(bundle, baselines, options.device, 1, runtime, Path(folder))
         except SettingsError as error:
+            if options.runtime or (runtime == todo_runtimes[-1] and not found):
+                raise
             sys.stderr.write(f"speed: {runtime} is not measured: {error}\n")
             continue
         found[runtime] = {}
@@ -210,7 +215,7 @@ def cold_starts(options: argparse.Namespace, _before: Table) -> Table:
                 sys.stderr.write(f"speed: cold start of {label}\n")
                 command = [sys.executable, "-m", "benchmarks.cold_start", folder, runtime, options.device]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode == EXIT_BAD_INPUT:
+                if done.returncode == EXIT_LACKING:
                     sys.stderr.write(f"speed: {label} is not measured: {done.stderr.splitlines()[-1]}\n")
                     continue
                 if done.returncode != 0:

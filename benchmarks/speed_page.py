@@ -114,17 +114,18 @@ def scaled(told: Table, words: str, gflops: float) -> Iterator[str]:
     yield f"**By {words}** (torch, one candidate, random weights):"
     yield ""
     yield (
-        f"| {words} | EBT, 2 steps | its floor | 2 steps alone | DDPM-100 | DDIM-16 | DDPM-100 / EBT, / alone | "
-        "DDIM-16 / EBT, / alone | pictures to chunk, EBT | weights [MB] |"
+        f"| {words} | EBT, 2 steps | its floor | EBT, 2 steps alone | DDPM-100 | DDIM-16 | DDPM-100 / 2 steps | "
+        "DDPM-100 / 2 steps alone | DDIM-16 / 2 steps | DDIM-16 / 2 steps alone | pictures to chunk, EBT | "
+        "weights [MB] | rounds |"
     )
-    yield "|---" * 10 + "|"
+    yield "|---" * 13 + "|"
     for label, row in sorted(told.items(), key=lambda entry: int(entry[0].rstrip("M"))):
         own = row["sampler"]
         floor_ms = 5 * 2 * row["mega_macs_per_pass"] * 1e6 / (gflops * 1e9) * 1e3
         others = (own[name]["p50"] for name in ("ebt2_unscored", "ddpm100", "ddim16"))
         times = [own["ebt2"]["p50"], floor_ms, *others]
-        ratios = [f"{_ratio(own, name)}, {_ratio(own, name, 'ebt2_unscored')}" for name in ("ddpm100", "ddim16")]
-        ends = [three_digits(row["camera"]["ebt2"]["p50"]), three_digits(row["memory_mb"])]
+        ratios = [_ratio(own, name, base) for name in ("ddpm100", "ddim16") for base in ("ebt2", "ebt2_unscored")]
+        ends = [three_digits(row["camera"]["ebt2"]["p50"]), three_digits(row["memory_mb"]), str(own["ebt2"]["n"])]
         yield f"| {label} | " + " | ".join([*map(three_digits, times), *ratios, *ends]) + " |"
     yield ""
 

@@ -32,7 +32,7 @@ WARM_UPS = 3
 longer (ONNX Runtime; torch a fifth and a twentieth)."""
 LABELS = {
     **{f"ebt{steps}": f"EBT, {steps} step{'s' * (steps > 1)}" for steps in STEPS},
-    "ebt2_unscored": "EBT, 2 steps, result not scored",
+    "ebt2_unscored": "EBT, 2 steps alone, result not scored",
     "ebt2_judged": "EBT, 2 steps, result judged by the critic",
     "ebt2_onnx": "the same, ONNX Runtime",
     "ebt2_plain": "the same, torch's modules and autograd",

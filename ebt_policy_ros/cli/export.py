@@ -36,15 +36,14 @@ def run(options: argparse.Namespace) -> int:
 
     model = find_model(options.model)
     bundle = Bundle.load(model)
-    out = model
-    if options.out is not None and options.out.resolve() != model.resolve():
-        out = options.out
-        bundle.save(out)
+    out = options.out or model
     if options.data is None:
         seen = made_up(bundle, options.observations)
     else:
         seen = recorded(bundle, options.data, options.observations)
     written = export(bundle, out, seen)
+    if out.resolve() != model.resolve():
+        bundle.save(out)
     actions, energies = OnnxMinimiser(bundle, out, "cpu", check=False).check_parity(out)
     for path in written:
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

@@ -132,6 +132,7 @@ def export(bundle: Bundle, directory: str | Path, observations: Sequence[Normali
     assert isinstance(network, EnergyNetwork)
     graphs = trace(network, critic, heads)
     terms = [] if heads is None else list(ScoreHeads.TERMS)
+    Path(directory).mkdir(parents=True, exist_ok=True)
     written = []
     for name, traced in graphs.items():
         path = graph_path(directory, name)

@@ -15,6 +15,7 @@ from ebt_policy_ros.policy.bundle import Bundle
 
 _CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _GPU_PROVIDERS = {"cuda": _CUDA, "tensorrt": _TENSORRT}
+_INSTALL = "pip uninstall onnxruntime, pip install 'ebt-policy-ros[onnx-gpu]'"
 _MOST_STARTS = 64
 """Candidates that TensorRT's engines are built for."""
 
@@ -56,6 +57,8 @@ class Target(NamedTuple):
     index: int
     providers: list[tuple[str, dict[str, Any]]]
     """With their options, the wanted one first."""
+    missed: str = ""
+    """Libraries that were looked for and not found."""
 
 
 def target_of(device: str, bundle: Bundle) -> Target:
@@ -75,14 +78,14 @@ def target_of(device: str, bundle: Bundle) -> Target:
     if kind not in _GPU_PROVIDERS or number not in ("", str(index)):
         raise SettingsError(f"device '{device}': expected auto, cpu, cuda, cuda:<index>, tensorrt or tensorrt:<index>")
     if _GPU_PROVIDERS[kind] not in had:
-        raise SettingsError(
-            f"device '{device}': this onnxruntime has {', '.join(had)}; install onnxruntime-gpu, or use device cpu"
-        )
+        raise SettingsError(f"device '{device}': this onnxruntime has {', '.join(had)}; {_INSTALL}, or use device cpu")
     providers = [(_CUDA, {"device_id": index, "use_tf32": 0}), (_CPU, {})]  # float32 means so
     if kind == "tensorrt":  # CUDA stays behind it for operators that it lacks
+        # Its provider has no option for it; the libraries of this process read it when they are loaded.
+        if os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0") != "0":
+            raise SettingsError("NVIDIA_TF32_OVERRIDE is set, but not to 0: TensorRT would not compute in float32")
         providers.insert(0, (_TENSORRT, _tensorrt_options(index, bundle)))
-    _load_libraries()
-    return Target("cuda", index, providers)
+    return Target("cuda", index, providers, _load_libraries())
 
 
 def has_gpu() -> bool:
@@ -95,13 +98,15 @@ def has_gpu() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-def _load_libraries() -> None:
-    """CUDA and cuDNN of pip's nvidia packages, which onnxruntime does not look for by itself."""
+def _load_libraries() -> str:
+    """CUDA and cuDNN of pip's nvidia packages, which onnxruntime does not look for by itself; what it missed."""
     import onnxruntime
 
+    told = io.StringIO()
     if hasattr(onnxruntime, "preload_dlls"):  # since 1.21
-        with contextlib.redirect_stdout(io.StringIO()):  # what it misses shows when the provider does not come up
+        with contextlib.redirect_stdout(told):
             onnxruntime.preload_dlls()
+    return "; ".join(line for line in told.getvalue().splitlines() if line.startswith("Failed"))
 
 
 def _tensorrt_options(index: int, bundle: Bundle) -> dict[str, Any]:
@@ -114,7 +119,6 @@ def _tensorrt_options(index: int, bundle: Bundle) -> dict[str, Any]:
         raise SettingsError(
             f"TensorRT's engines have nowhere to go ({error}); name a folder in XDG_CACHE_HOME"
         ) from error
-    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # float32 means so; TensorRT's provider has no option for it
     rows = f"{bundle.chunk.horizon}x{len(bundle.joints)}"
     return {
         "device_id": index,
@@ -155,8 +159,7 @@ def open_session(path: Path, options: Any, target: Target) -> Any:
         raise BundleError(f"{path} cannot be loaded: {error}") from error
     if wanted not in session.get_providers():
         raise SettingsError(
-            f"onnxruntime could not load its {wanted}: is there a GPU, and are its libraries installed (CUDA and "
-            "cuDNN by pip install 'onnxruntime-gpu[cuda,cudnn]', TensorRT) in the versions that it was built for? Or "
-            "use device cpu"
+            f"onnxruntime could not load its {wanted} ({target.missed or 'its libraries were found'}): is there a GPU, "
+            f"and are CUDA and cuDNN ({_INSTALL}) and TensorRT of the versions that it was built for? Or use device cpu"
         )
     return session

@@ -42,6 +42,7 @@ class TorchMinimiser(TorchRuntime):
         self._parts: tuple[Function, Function, Function] = (step, energy, judge)
         self._recorded_parts: tuple[Function, ...] = tuple(programs.recorded(one) for one in self._parts)
         self._descents: dict[int, Function] = {}
+        self._walks: dict[int, Function] = {}
 
     def _make_trunk(self) -> FastEnergy:
         critic = load_critic(self.bundle)
@@ -118,10 +119,16 @@ class TorchMinimiser(TorchRuntime):
     def advance(self, observed: Observed, start: Tensor, steps: int) -> Floats:
         """Candidates (K, H, D) after ``steps`` gradient steps from ``start``, and nothing else: without the energy of
         the result, which tells whether it can be trusted. For measurements."""
-        chunks, moves = start.to(self.device), torch.ones(start.shape[1], 1, device=self.device)
-        for _ in range(steps):
-            _, _, chunks = self._recorded_parts[0](observed.cache, chunks, moves)
+        if steps not in self._walks:
+            self._walks[steps] = self._programs.recorded(partial(self._walk, steps))
+        (chunks,) = self._walks[steps](observed.cache, start, torch.ones(start.shape[1], 1))
         return chunks.cpu().double().numpy()
+
+    def _walk(self, steps: int, cache: Tensor, start: Tensor, moves: Tensor) -> tuple[Tensor]:
+        chunks, moves = (part.to(self.device, non_blocking=True) for part in (start, moves))
+        for _ in range(steps):
+            _, _, chunks = self._parts[0](cache, chunks, moves)
+        return (chunks,)
 
     def _descent(self, steps: int, may_step: MayStep | None) -> Function:
         """What takes so many steps: recorded as a whole, or by recorded steps, or just called."""

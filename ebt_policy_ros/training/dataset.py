@@ -67,16 +67,18 @@ class Demonstrations:
 
     def check_bundle(self, bundle: Bundle) -> None:
         """DatasetError unless these are the joints, in this order, and at least the cameras of ``bundle``."""
+        advice = "take the data it was trained on, or describe them (docs/data.md)"
         if self.joint_names != bundle.joint_names:
+            order = " in another order" if set(self.joint_names) == set(bundle.joint_names) else ""
             raise DatasetError(
-                f"bundle '{bundle.name}' has the joints {', '.join(bundle.joint_names)}, the data "
-                f"{', '.join(self.joint_names)}; take the data it was trained on, or name the joints in their YAML"
+                f"bundle '{bundle.name}' has the joints {', '.join(bundle.joint_names)}, the data have "
+                f"{', '.join(self.joint_names)}{order}; {advice}"
             )
         missing = [camera.name for camera in bundle.cameras if camera.name not in self.cameras]
         if missing:
+            cameras = ", ".join(self.cameras) or "none"
             raise DatasetError(
-                f"bundle '{bundle.name}' has the camera '{missing[0]}', the data {', '.join(self.cameras)}; take the "
-                "data it was trained on, or name the cameras in their YAML"
+                f"bundle '{bundle.name}' has the camera '{missing[0]}', the data have {cameras}; {advice}"
             )
 
     def fingerprint(self) -> str:

@@ -146,7 +146,7 @@ def fit_heads(
     bundle = Bundle.load(model_dir)
     encoder = ObservationEncoder(bundle)
     shown = Demonstrations.load(data_dir)
-    shown.check_bundle(encoder.bundle)
+    shown.check_bundle(bundle)
     parts = [from_demonstrations(encoder, shown, rows, seed)]
     say(f"{len(parts[0].positions)} observations of the demonstrations encoded")
     if episodes:

@@ -72,14 +72,15 @@ def test_parity_is_of_recorded_pictures_where_there_are_some(model, tmp_path, ca
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"joints": JOINTS[:-1]}, "the data panda_joint1"),
-        ({"joints": JOINTS[::-1]}, "the data panda_finger_joint1"),
-        ({"cameras": ("front",)}, "has the camera 'wrist', the data front"),
+        ({"joints": JOINTS[:-1]}, "the data have panda_joint1"),
+        ({"joints": JOINTS[::-1]}, "panda_joint1 in another order;"),
+        ({"cameras": ("front",)}, "has the camera 'wrist', the data have front;"),
     ],
 )
 def test_data_of_another_robot_are_refused(model, tmp_path, capsys, changes, words):
-    data = demonstrations(tmp_path / "data", **changes)
-    assert main(["export", "--model", str(model), "--data", str(data)]) == 2
+    data, out = demonstrations(tmp_path / "data", **changes), tmp_path / "out"
+    assert main(["export", "--model", str(model), "--data", str(data), "--out", str(out)]) == 2
+    assert not out.exists()
     error = capsys.readouterr().err
     assert words in error
     assert len(error.splitlines()) == 1

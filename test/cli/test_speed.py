@@ -12,6 +12,7 @@ import pytest
 from nodes.tiny_bundle import make_tiny_bundle
 
 from benchmarks import overhead, speed, speed_page
+from benchmarks.cold_start import EXIT_LACKING
 from benchmarks.table import three_digits
 from cli.test_documents import ROOT
 from ebt_policy_ros.core.errors import SettingsError
@@ -63,8 +64,14 @@ def test_a_runtime_that_is_not_there_is_said_and_left_out(options, monkeypatch, 
         raise SettingsError("no such provider")
 
     monkeypatch.setattr(speed, "runners_of", lacking)
-    assert speed.by_runtime(options, {}) == {}
-    assert "torch is not measured: no such provider" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="no such provider"):  # it was named
+        speed.by_runtime(options, {})
+    options.runtime, options.only = None, None
+    before = dict.fromkeys(speed.RUNTIMES[:-1], "measured before")
+    assert speed.by_runtime(options, before) == before
+    assert f"{speed.RUNTIMES[-1]} is not measured: no such provider" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="no such provider"):  # nothing is there
+        speed.by_runtime(options, {})
 
 
 def test_a_trunk_of_other_sizes_is_measured_and_its_products_are_counted(options):
@@ -92,7 +99,7 @@ def test_a_cold_start_tells_seconds_and_memory(options):
 def test_a_cold_start_on_a_device_that_is_not_there_says_so_in_a_sentence(options):
     command = [sys.executable, "-m", "benchmarks.cold_start", options.model, "torch", "cuda:99"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    assert done.returncode == EXIT_LACKING
     assert re.fullmatch(r"benchmarks\.cold_start: device 'cuda:99': torch sees \d+ GPUs here; .*\n", done.stderr)
 
 

@@ -54,7 +54,7 @@ def test_warming_up_runs_the_model_in_every_shape_that_a_round_asks_for(
     )
     effort = {"starts": 3, "more_starts": 5}
     assembly = assemble_all(bundle_dir, robot, {"minimise": effort}, "cpu", "torch", warm_up=True)
-    warm, now = set(seen), Instant(10**9, 10**9)
+    warm = set(seen)
     seen.clear()
     for at_ns in (10**9, 14 * 10**8):  # the second plan is compared with what is left of the first
         for camera in CAMERAS:

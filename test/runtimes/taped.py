@@ -1,7 +1,8 @@
 """CUDA graphs on the CPU: the operations of one call, done again on the same memory without the Python around them.
 
-What a graph may not hold shows here as it would on a GPU: a number that Python took from one call's inputs, or a choice
-that it made by them, stays what it was when the graph was captured.
+What a graph may not hold shows here: a number that Python took from one call's inputs, or a choice that it made by
+them, stays what it was when the graph was captured. (Where the inputs lie on a GPU, the capture itself refuses to look
+at them; where they lie on the host, it does not.)
 """
 
 import contextlib

@@ -1,8 +1,10 @@
 """ONNX Runtime and torch compute the same, and graphs that do not fit are refused."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,7 +177,7 @@ def test_what_does_not_fit_is_refused_with_what_to_do(exported, tmp_path):
         OnnxMinimiser(bundle, folder, "cpu").minimise(NormalisedObservation({}, np.zeros(3)), steps=1, starts=1, seed=0)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         for device in ("cuda", "cuda:1", "tensorrt"):
-            with pytest.raises(SettingsError, match="onnxruntime-gpu"):
+            with pytest.raises(SettingsError, match="onnx-gpu"):
                 OnnxMinimiser(bundle, folder, device)
     for device in ("gpu", "cuda:one", "cuda:-1"):
         with pytest.raises(SettingsError, match=f"device '{device}': expected auto, cpu"):
@@ -192,7 +194,8 @@ def test_a_provider_that_does_not_come_up_is_no_silent_fallback(exported, device
     """onnxruntime-gpu names providers whose libraries are missing, and then runs on the CPU without a word."""
     bundle, folder = exported
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")  # so that it is restored
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
     asked = []
     real = onnxruntime.InferenceSession
 
@@ -207,13 +210,16 @@ def test_a_provider_that_does_not_come_up_is_no_silent_fallback(exported, device
 
     def preload():
         looked_for.append(len(asked))
-        sys.stdout.write("none found")
+        sys.stdout.write("Failed to load libcublasLt.so.13: it is not there\nPlease follow a link\n")
 
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
-    with pytest.raises(SettingsError, match="could not load its"):
+    with pytest.raises(
+        SettingsError, match=r"could not load its .*\(Failed to load libcublasLt.so.13: it is not there\)"
+    ):
         OnnxMinimiser(bundle, folder, device)
     assert looked_for == [0]  # before the first session, where pip puts them
-    assert "none found" not in capfd.readouterr().out
+    assert "Failed" not in capfd.readouterr().out
+    assert os.environ.get("NVIDIA_TF32_OVERRIDE") == ("0" if device == "tensorrt" else None)
     if device == "tensorrt":
         assert Path(dict(asked[0])["TensorrtExecutionProvider"]["trt_engine_cache_path"]).is_dir()
     else:
@@ -234,8 +240,32 @@ def test_auto_is_the_gpu_where_there_is_one(exported, seen, device, monkeypatch)
     assert onnx_sessions.target_of("auto", bundle).device == device
 
 
-def test_the_driver_sees_the_gpu_that_torch_sees():
-    assert onnx_sessions.has_gpu() or not torch.cuda.is_available()
+def test_tensorrt_refuses_the_ten_bits_of_tf32(exported, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    with pytest.raises(SettingsError, match="NVIDIA_TF32_OVERRIDE is set, but not to 0"):
+        onnx_sessions.target_of("tensorrt", exported[0])
+
+
+@pytest.mark.parametrize(("answers", "is_there"), [((0, 0, 2), True), ((0, 0, 0), False), ((100, 0, 1), False)])
+def test_the_driver_says_whether_there_is_a_gpu(answers, is_there, monkeypatch):
+    begun, counted, count = answers
+
+    def tell(place):
+        place._obj.value = count
+        return counted
+
+    driver = SimpleNamespace(cuInit=lambda flags: begun, cuDeviceGetCount=tell)
+    monkeypatch.setattr(onnx_sessions.ctypes, "CDLL", lambda name: driver)
+    assert onnx_sessions.has_gpu() is is_there
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch):
+    def absent(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(onnx_sessions.ctypes, "CDLL", absent)
+    assert not onnx_sessions.has_gpu()
 
 
 def test_graphs_that_compute_something_else_are_refused(exported, tmp_path):

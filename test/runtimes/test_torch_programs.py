@@ -88,14 +88,18 @@ def test_operations_without_their_python_come_to_the_same(precision, monkeypatch
 def test_inputs_are_not_written_before_the_last_replay_has_read_them(monkeypatch):
     taped.put_in_place(monkeypatch)
     recorded = Recorded(lambda x: (x + 1,), CPU)
+    recorded(torch.zeros(2))
+    (recording,) = recorded._recordings.values()
+    told, put = recording._done.told, torch_programs._put
+    told.clear()
+    monkeypatch.setattr(torch_programs, "_put", lambda *given: told.append("written") or put(*given))
     for number in range(3):
         assert recorded(torch.full((2,), float(number)))[0].tolist() == [number + 1.0] * 2
-    (recording,) = recorded._recordings.values()
-    assert recording._done.told == ["waited for", "recorded"] * 3
+    assert told == ["waited for", "written", "recorded"] * 3
 
 
 def test_a_number_that_python_took_from_an_input_would_show(monkeypatch):
-    """The tape itself: a function that no graph can hold gives yesterday's answer."""
+    """The tape itself: a function that no graph can hold, and that a GPU refuses, gives the old answer."""
     taped.put_in_place(monkeypatch)
     recorded = Recorded(lambda x: (x * float(x.sum()),), CPU)
     assert recorded(torch.ones(2))[0].tolist() == [2.0, 2.0]

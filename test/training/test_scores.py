@@ -7,7 +7,7 @@ import pytest
 import torch
 from policy import small
 
-from ebt_policy_ros.core.errors import EbtPolicyError, SettingsError
+from ebt_policy_ros.core.errors import DatasetError, EbtPolicyError, SettingsError
 from ebt_policy_ros.core.types import Minimum, Outcome
 from ebt_policy_ros.core.uncertainty import Calibration, Uncertainty
 from ebt_policy_ros.policy.bundle import Bundle
@@ -76,6 +76,15 @@ def test_heads_enter_the_bundle_and_drop_its_calibration(tmp_path):
     assert loaded.weights_sha256 == saved.weights_sha256 != bundle.weights_sha256
     terms = TorchMinimiser(loaded, "cpu").minimise(small.observation(), steps=1, starts=1, seed=0).terms
     assert set(terms) == {"unfamiliarity"}
+
+
+def test_heads_are_not_fitted_on_another_robots_demonstrations(tmp_path):
+    data = demonstrations.write(tmp_path / "data")  # their last joint is called finger_slide
+    small.bundle_of(small.network()).save(tmp_path / "model")
+    with pytest.raises(
+        DatasetError, match="joints shoulder, elbow, finger, the data have shoulder, elbow, finger_slide;"
+    ):
+        fit_heads.fit_heads(tmp_path / "model", data, episodes=0, report=lambda line: None)
 
 
 def test_only_successful_episodes_are_familiar():

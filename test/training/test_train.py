@@ -48,6 +48,13 @@ def test_a_run_leaves_a_bundle_that_minimises(settings):
     assert any("held" in line or "error" in line for line in lines)
 
 
+def test_whoever_may_read_the_bundle_may_read_encoders_and_checkpoints(settings, tmp_path):
+    train(replace(settings, encoder_steps=2), quiet)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".safetensors", ".json")]
+    assert {path.name for path in files} >= {"checkpoint.safetensors", "encoder.safetensors", "weights.safetensors"}
+    assert len({path.stat().st_mode for path in files}) == 1
+
+
 def test_training_lowers_the_loss_and_moves_the_step_size(settings):
     settings = replace(settings, steps=80, learning_rate=5e-3, start_choices=1, validate_every=50)
     trainer = Trainer(settings, training.Demonstrations.load(settings.data), report=quiet)
