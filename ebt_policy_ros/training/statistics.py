@@ -25,7 +25,8 @@ def wilson(successes: int, count: int, z: float = Z95) -> tuple[float, float]:
     centre = rate + z * z / (2 * count)
     reach = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+    # Rounding must not leave the rate itself outside, as it would at 300 of 300.
+    return max(0.0, min((centre - reach) / scale, rate)), min(1.0, max((centre + reach) / scale, rate))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ def test_wilson(successes, count, low_high):
 
 def test_wilson_knows_nothing_without_episodes_and_refuses_nonsense():
     assert wilson(0, 0) == (0.0, 1.0)
+    assert all(wilson(n, n)[1] == 1.0 and wilson(0, n)[0] == 0.0 for n in range(1, 400))
     with pytest.raises(SettingsError, match="expected 0 to 3, got 4"):
         wilson(4, 3)
 
