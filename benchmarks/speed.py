@@ -6,7 +6,7 @@
 
 Everything is measured in turns in one process, as `ebt-policy bench` does it: each call after some that do not count,
 on one CPU thread by that thread's own time. Energy and diffusion share trunk, kernels and runtime. The parts are kept
-in benchmarks/results/speed_<device>.json; a part that is there is not measured again unless --only names it.
+in benchmarks/results/speed_<device>.json; a part (or runtime) that is there is not measured again unless it is named.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def measure(
     times: dict[str, list[float]] = {name: [] for name in names}
     wall: dict[str, list[float]] = {name: [] for name in names}
     for round_number in range(-1, repeats):
-        for name in (names[place] for place in rng.permutation(len(names))):
+        for name in rng.permutation(names):
             for _ in range(WARM_UPS):
                 todo[name](max(round_number, 0))
             wall_began, began = time.perf_counter(), clock()

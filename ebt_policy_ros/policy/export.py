@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -218,9 +217,7 @@ def _write(path: Path, traced: Traced, metadata: str) -> None:
         )
     assert program is not None
     program.model.metadata_props[METADATA_KEY] = metadata
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    program.save(str(temporary), external_data=False)
-    temporary.replace(path)
+    write_atomically(path, program.model_proto.SerializeToString())
 
 
 @contextlib.contextmanager

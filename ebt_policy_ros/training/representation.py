@@ -97,7 +97,7 @@ class Encoder:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / WEIGHTS_FILE, save(self.tensors))
         notes = {"architecture": self.architecture.as_mapping(), "provenance": self.provenance}
-        (folder / NOTES_FILE).write_text(json.dumps(notes, indent=1) + "\n")
+        write_atomically(folder / NOTES_FILE, (json.dumps(notes, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:
